@@ -1,0 +1,73 @@
+"""The HTTP service, put together. Importing this starts nothing; the lifespan starts and stops the model."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.about import SERVICE, service_version
+from app.exchange import FrontDoor
+from app.logs import request_id
+from app.openapi import describe_api
+from app.predictor import Predictor
+from app.problems import render
+from app.routes.health import health_routes
+from app.routes.info import info_routes
+from app.routes.predict import PATHS, PredictRoute
+from app.settings import Settings
+from model_loader.package import ModelPackage
+
+
+def create_app(settings: Settings, predictor: Predictor, package: ModelPackage) -> FrontDoor:
+    """The ASGI application that serves `package` with the workers of `predictor`.
+
+    `predictor` is started and stopped with the application, and may still load while requests are answered.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await predictor.start()
+        try:
+            yield
+        finally:
+            await predictor.stop(settings.grace)
+
+    app = FastAPIOffline(
+        title=package.name,
+        version=service_version(),
+        description=f"An MD.ai model package, served by {SERVICE}. Independent of MD.ai.",
+        redoc_url=None,
+        lifespan=lifespan,
+        exception_handlers={HTTPException: _answer, Exception: _answer},
+    )
+    app.include_router(health_routes(predictor))
+    app.include_router(info_routes(predictor, settings, package))
+    describe_api(app)
+    predict = PredictRoute(predictor, settings)
+    return FrontDoor(app, dict.fromkeys(PATHS, predict))
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    """What goes wrong in FastAPI's part: mostly a path or a method that is not there."""
+    if isinstance(error, HTTPException):
+        error = _explained(request, error)
+    accept = request.headers.get("accept", "").encode("latin-1")
+    status, headers, body = render(error, accept, request_id.get())
+    response = Response(body, status)
+    response.raw_headers = headers
+    return response
+
+
+def _explained(request: Request, error: HTTPException) -> HTTPException:
+    if error.status_code == 404 and error.detail == "Not Found":
+        text = "There is nothing at this path. Post files to /predict; /docs says how, and / what else there is."
+    elif error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        text = f"{request.method} means nothing here; this path answers {allowed}."
+    else:
+        return error
+    return HTTPException(error.status_code, text, error.headers)

@@ -1,0 +1,126 @@
+"""The request body on its way from the socket into a shared buffer, as msgpack whichever way it was sent.
+
+msgpack is written as it arrives. A form is rewritten into the same msgpack map part by part. Nothing is held
+in memory beside the buffer but the chunk in hand and a form's small fields.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from python_multipart.multipart import parse_options_header
+
+from app.exchange import Exchange
+from app.interface.errors import MalformedBody
+from app.interface.wording import visible
+from app.multipart import FormToMsgpack
+from app.patience import Patience
+from app.refusals import BodyTooLarge, ClientGone, UnsupportedMediaType, UploadStalled
+from model_loader.shared_buffer import SharedBuffer
+
+MSGPACK_TYPES = ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack")
+FORM_TYPE = "multipart/form-data"
+
+_ACCEPTED = (
+    "Send a msgpack map as application/msgpack (curl: -H 'Content-Type: application/msgpack' "
+    "--data-binary @FILE), or files as multipart/form-data (curl: -F files=@chest.dcm)."
+)
+# A form is parsed in pieces of this size, and other requests get a turn when that has taken so many seconds.
+_FORM_PIECE = 16 * 1024
+_FORM_SLICE = 0.004
+
+
+def media_type(headers: dict[bytes, bytes]) -> str:
+    """The body's media type, one of those that are read. Raises UnsupportedMediaType."""
+    sent = headers.get(b"content-type", b"").decode("latin-1")
+    media = sent.partition(";")[0].strip().lower()
+    if media not in MSGPACK_TYPES and media != FORM_TYPE:
+        found = f"The body is sent as {visible(media, 100)}" if media else "The request has no Content-Type"
+        raise UnsupportedMediaType(f"{found}. {_ACCEPTED}")
+    coding = headers.get(b"content-encoding", b"identity").decode("latin-1").strip().lower()
+    if coding != "identity":
+        raise UnsupportedMediaType(
+            f"The body is sent with Content-Encoding {visible(coding, 100)}. Send it without compression."
+        )
+    return media
+
+
+def check_declared_length(headers: dict[bytes, bytes], max_body: int) -> None:
+    """Raises BodyTooLarge where Content-Length is over `max_body` bytes."""
+    declared = headers.get(b"content-length", b"0")
+    if declared.isdigit() and int(declared[:20]) > max_body:
+        raise BodyTooLarge(f"The body is {int(declared[:20]):,} bytes long; {_limit(max_body)}")
+
+
+async def receive_body(
+    exchange: Exchange, media: str, buffer: SharedBuffer, *, max_body: int, read_timeout: float
+) -> None:
+    """Write the body of `exchange` into `buffer`, as msgpack.
+
+    Raises BodyTooLarge at the chunk that passes `max_body` bytes, UploadStalled when nothing arrives for
+    `read_timeout` seconds, ClientGone when the client closes the connection; and for a form MalformedBody and
+    InvalidRequest.
+    """
+    if media != FORM_TYPE:
+        await _receive(exchange, buffer.write, max_body=max_body, read_timeout=read_timeout)
+        return
+    form = FormToMsgpack(buffer, boundary(exchange.headers[b"content-type"]))
+    await _receive(exchange, form.write, max_body=max_body, read_timeout=read_timeout, piece=_FORM_PIECE)
+    form.finish()
+
+
+def boundary(content_type: bytes) -> bytes:
+    """The boundary parameter of a form's Content-Type. Raises MalformedBody."""
+    found: bytes = parse_options_header(content_type)[1].get(b"boundary", b"")
+    if not 1 <= len(found) <= 200:
+        raise MalformedBody(
+            "The Content-Type multipart/form-data has no usable boundary. Let the client set the whole "
+            "header (curl -F does; do not add -H 'Content-Type: multipart/form-data' to it)."
+        )
+    return found
+
+
+async def _receive(
+    exchange: Exchange,
+    write: Callable[[bytes], None],
+    *,
+    max_body: int,
+    read_timeout: float,
+    piece: int = 1 << 30,
+) -> None:
+    size = 0
+    try:
+        with Patience(read_timeout) as patience:
+            while exchange.upload_pending:
+                chunk: bytes = (await exchange.receive()).get("body", b"")
+                if exchange.gone:
+                    raise ClientGone
+                size += len(chunk)
+                if size > max_body:
+                    raise BodyTooLarge(f"The body is longer than {max_body:,} bytes; {_limit(max_body)}")
+                if len(chunk) <= piece:
+                    write(chunk)
+                else:
+                    await _write_pieces(chunk, write, piece)
+                patience.renew()
+    except TimeoutError:
+        raise UploadStalled(
+            f"Nothing arrived for {read_timeout:g} seconds in the middle of the body, after {size:,} bytes. "
+            "Send the request again."
+        ) from None
+
+
+async def _write_pieces(chunk: bytes, write: Callable[[bytes], None], piece: int) -> None:
+    due = time.monotonic() + _FORM_SLICE
+    for start in range(0, len(chunk), piece):
+        write(chunk[start : start + piece])
+        if time.monotonic() >= due:
+            await asyncio.sleep(0)
+            due = time.monotonic() + _FORM_SLICE
+
+
+def _limit(max_body: int) -> str:
+    return (
+        f"this server takes {max_body:,}. Send fewer or smaller files, or ask its operator to raise "
+        "--max-body (MDAI_MODEL_MAX_BODY)."
+    )

@@ -1,0 +1,174 @@
+"""The command line: `mdai-model serve`, `env`, `init`.
+
+What is wrong with a command, an archive, its layout or its config ends in exit code 2 and a sentence, before
+anything is started. Modules that are slow to import are imported by the command that needs them.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from app.about import SERVICE, service_version
+
+WRONG = 2
+
+cli = typer.Typer(
+    name="mdai-model",
+    help="Serve any MD.ai model package: isolated, fast, observable. Independent of MD.ai.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def main() -> None:
+    """The console script."""
+    cli()
+
+
+def fail(text: str, code: int = WRONG) -> NoReturn:
+    """End with `text` for the person at the terminal."""
+    print(f"mdai-model: {text}", file=sys.stderr)  # noqa: T201
+    raise typer.Exit(code)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"{SERVICE} {service_version()}")
+        raise typer.Exit
+
+
+@cli.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Serve any MD.ai model package: isolated, fast, observable. Independent of MD.ai."""
+
+
+Package = Annotated[
+    Path, typer.Argument(metavar="PACKAGE", help="A .zip, a .tar.gz or a folder with .mdai/ in it.", show_default=False)
+]
+
+
+def _option(name: str, help_text: str, metavar: str = "TEXT") -> Any:
+    """An option whose value `Settings` reads, from the command line or from MDAI_MODEL_<NAME>."""
+    variable = "MDAI_MODEL_" + name.strip("-").replace("-", "_").upper()
+    return typer.Option(name, help=f"{help_text} [{variable}]", metavar=metavar, show_default=False)
+
+
+def _switch(name: str, help_text: str) -> Any:
+    variable = "MDAI_MODEL_" + name.strip("-").replace("-", "_").upper()
+    return typer.Option(name, help=f"{help_text} [{variable}]", show_default=False)
+
+
+Text = str | None
+EnvironmentOption = Annotated[
+    Text,
+    _option(
+        "--environment",
+        "auto builds what the package asks for (default); current takes the server's own Python; or a venv, a conda"
+        " environment or an interpreter of yours.",
+        "auto|current|PATH",
+    ),
+]
+PythonOption = Annotated[
+    Text, _option("--python", "Python for the model instead of the one that base_image asks for.", "X.Y")
+]
+ModelRootOption = Annotated[
+    Text, _option("--model-root", "Folder inside the package that holds .mdai, where there are several.", "PATH")
+]
+CacheOption = Annotated[
+    Text, _option("--cache-dir", "Where environments are kept (default: mdai-model in the user's cache).", "PATH")
+]
+
+
+@cli.command()
+def serve(
+    package: Package,
+    host: Annotated[Text, _option("--host", "Address to listen on (default 0.0.0.0: every one).", "ADDRESS")] = None,
+    port: Annotated[Text, _option("--port", "Port to listen on; 0 takes a free one (default 6324).", "N")] = None,
+    workers: Annotated[
+        Text, _option("--workers", "Requests predicted at once (default: one per GPU, else 1).", "N")
+    ] = None,
+    device: Annotated[
+        Text,
+        _option("--device", "auto does as config.yaml says; gpu refuses to start without one.", "auto|cpu|gpu"),
+    ] = None,
+    environment: EnvironmentOption = None,
+    python: PythonOption = None,
+    startup_timeout: Annotated[
+        Text, _option("--startup-timeout", "A worker must be ready within this (default 10m).", "DURATION")
+    ] = None,
+    predict_timeout: Annotated[
+        Text, _option("--predict-timeout", "A predict that takes longer is killed (default 10m).", "DURATION")
+    ] = None,
+    read_timeout: Annotated[
+        Text, _option("--read-timeout", "A client may pause its upload this long (default 30s).", "DURATION")
+    ] = None,
+    grace: Annotated[
+        Text, _option("--grace", "What runs may finish for this long after SIGTERM (default 30s).", "DURATION")
+    ] = None,
+    max_body: Annotated[Text, _option("--max-body", "Largest request body (default 2GiB).", "SIZE")] = None,
+    max_queue: Annotated[
+        Text, _option("--max-queue", "Requests that may wait, for each worker (default 16).", "N")
+    ] = None,
+    strict: Annotated[bool | None, _switch("--strict", "Judge outputs exactly as the reference server does.")] = None,
+    model_root: ModelRootOption = None,
+    cache_dir: CacheOption = None,
+    log_level: Annotated[
+        Text, _option("--log-level", "Least level that is logged (default info).", "debug|info|warning|error")
+    ] = None,
+    log_format: Annotated[
+        Text, _option("--log-format", "How lines are written (default console).", "console|json")
+    ] = None,
+) -> None:
+    """Serve PACKAGE over HTTP: POST /predict, /healthz, /ready, /info, /docs.
+
+    The service answers at once; the package's environment is built (once) and its model loaded behind it, and /ready
+    tells when it can predict. Sizes are written 5MB or 2GiB, durations 30, 90s or 10m.
+
+    Try it:  curl -F files=@chest.dcm -H 'Accept: application/json' localhost:6324/predict
+    """
+    from app.serving import run_server
+
+    run_server(package, {name: value for name, value in locals().items() if name not in ("package", "run_server")})
+
+
+@cli.command()
+def env(
+    package: Package,
+    environment: EnvironmentOption = None,
+    python: PythonOption = None,
+    model_root: ModelRootOption = None,
+    cache_dir: CacheOption = None,
+) -> None:
+    """Build the environment that PACKAGE's model runs in, or find it in the cache, and show what is in it."""
+    from app.serving import show_environment
+
+    show_environment(
+        package,
+        {"environment": environment, "python": python, "model_root": model_root, "cache_dir": cache_dir},
+    )
+
+
+@cli.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write it; made if missing.")],
+) -> None:
+    """Write a commented package that runs as it is into DIR."""
+    from app.scaffold import write_package
+
+    try:
+        written = write_package(folder)
+    except (FileExistsError, NotADirectoryError) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"{folder} cannot be written: {error.strerror}.")
+    for path in written:
+        typer.echo(f"wrote {path}")
+    typer.echo(f"\nServe it:  mdai-model serve {folder}")

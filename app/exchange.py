@@ -1,0 +1,165 @@
+"""One request and its answer, and the door through which every one of them passes.
+
+The door gives each request its id, takes the paths of the model straight (they are the hot ones), leaves the
+rest to FastAPI, turns whatever is raised into an answer, and writes the access line.
+"""
+
+import logging
+import os
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from urllib.parse import quote
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.logs import request_id as current_request_id
+from app.patience import Patience
+from app.problems import Headers, log_problem, place_raised, render
+from app.refusals import ClientGone
+
+access = logging.getLogger("app.access")
+log = logging.getLogger(__name__)
+
+# An answer that overtakes its request reaches most clients only if their upload is still taken in: closing a
+# connection with unread bytes resets it. nginx lingers as long.
+LINGER_SECONDS = 30.0
+LINGER_IDLE_SECONDS = 2.0
+
+_PROBES = ("/healthz", "/ready")
+_GIVEN_ID = re.compile(rb"[!-~]{1,128}")
+
+
+class Exchange:
+    """A request with its answer: what is needed to serve, refuse, time and log it.
+
+    `receive` and `send` are ASGI's own, and keep count: `upload_pending` says whether more of the body may
+    come, `gone` whether the client closed the connection, `status` the answer's status (0 before it has one).
+    """
+
+    __slots__ = (
+        "_receive", "_send", "complete", "gone", "headers", "method", "path", "problem", "received",
+        "request_id", "scope", "sent", "started_at", "status", "upload_pending",
+    )  # fmt: skip
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.started_at = time.perf_counter()
+        self.scope = scope
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self._receive = receive
+        self._send = send
+        self.request_id = _request_id(self.headers.get(b"x-request-id", b""))
+        self.upload_pending = self.headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in self.headers
+        self.gone = False
+        self.complete = False
+        self.status = 0
+        self.received = 0
+        self.sent = 0
+        self.problem = ""
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self.received += len(message.get("body", b""))
+            self.upload_pending = message.get("more_body", False)
+        elif message["type"] == "http.disconnect":
+            self.gone = True
+            self.upload_pending = False
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = [*message["headers"], (b"x-request-id", self.request_id.encode())]
+            if self.upload_pending:
+                headers.append((b"connection", b"close"))
+            await self._send({"type": "http.response.start", "status": self.status, "headers": headers})
+            return
+        self.sent += len(message.get("body", b""))
+        self.complete = not message.get("more_body", False)
+        if self.complete and self.upload_pending:
+            await self._send({**message, "more_body": True})
+            await self._linger()
+            message = {"type": "http.response.body", "body": b"", "more_body": False}
+        await self._send(message)
+
+    async def answer(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send a whole response."""
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def _linger(self) -> None:
+        """Take in, and forget, what the client is still sending, so that it comes to read its answer."""
+        end = time.monotonic() + LINGER_SECONDS
+        with suppress(TimeoutError), Patience(LINGER_IDLE_SECONDS) as patience:
+            while self.upload_pending and time.monotonic() < end:
+                await self.receive()
+                patience.renew()
+
+
+class FrontDoor:
+    """The ASGI application: `direct` maps exact paths to what serves them, every other path goes to `app`."""
+
+    def __init__(self, app: ASGIApp, direct: Mapping[str, Callable[[Exchange], Awaitable[None]]]) -> None:
+        self.app = app
+        self.direct = direct
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        exchange = Exchange(scope, receive, send)
+        token = current_request_id.set(exchange.request_id)
+        try:
+            if serve := self.direct.get(exchange.path):
+                await serve(exchange)
+            else:
+                await self._delegate(exchange)
+        except ClientGone:
+            exchange.problem = "ClientGone"
+        except Exception as error:  # noqa: BLE001 - the one place where every error becomes an answer
+            await _fail(exchange, error)
+        finally:
+            _write_access_line(exchange)
+            current_request_id.reset(token)
+
+    async def _delegate(self, exchange: Exchange) -> None:
+        scope = exchange.scope
+        if exchange.method == "HEAD":  # the HTTP server still knows that it is one, and leaves out the body
+            scope = {**scope, "method": "GET"}
+        await self.app(scope, exchange.receive, exchange.send)
+
+
+async def _fail(exchange: Exchange, error: Exception) -> None:
+    exchange.problem = type(error).__name__
+    if place := place_raised(getattr(error, "traceback", "")):
+        exchange.problem += f" ({place})"
+    log_problem(log, error)
+    if exchange.status:
+        # Too late for another answer: returning makes the HTTP server cut the one that has begun.
+        return
+    await exchange.answer(*render(error, exchange.headers.get(b"accept", b""), exchange.request_id))
+
+
+def _request_id(given: bytes) -> str:
+    """The caller's id where it is harmless in headers and logs, else a new one."""
+    return given.decode() if _GIVEN_ID.fullmatch(given) else os.urandom(16).hex()
+
+
+def _write_access_line(exchange: Exchange) -> None:
+    level = logging.DEBUG if exchange.path in _PROBES and exchange.status == 200 else logging.INFO
+    if not access.isEnabledFor(level):
+        return
+    status = exchange.status or 499  # 499: as nginx notes a client that left before its answer
+    fields: dict[str, object] = {
+        "ms": round((time.perf_counter() - exchange.started_at) * 1000, 2),
+        "bytes_in": exchange.received,
+        "bytes_out": exchange.sent,
+    }
+    if exchange.problem:
+        fields["problem"] = exchange.problem
+    path = quote(exchange.path[:200], safe="/._-~")
+    access.log(level, "%s %s %d", exchange.method, path, status, extra={"fields": fields})

@@ -1,0 +1,175 @@
+"""A walk over the outermost levels of a msgpack message in memory, in small steps and without decoding it.
+
+Bytes values are jumped over and never copied. Everything else is passed over by msgpack's own parser, a piece at a
+time, so that neither a hostile message nor a large one holds up the event loop, and counts against a limit.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgpack
+
+from app.interface.errors import MalformedBody, RequestTooLarge
+from app.interface.slices import Steps
+from app.interface.wording import article
+
+T = TypeVar("T")
+
+_FIRST_PIECE, _LARGEST_PIECE = 1 << 10, 1 << 18
+
+
+def _kinds() -> list[str]:
+    """The kind of value that each first byte announces (https://github.com/msgpack/msgpack/blob/master/spec.md)."""
+    kinds = ["int"] * 256
+    for first, last, kind in (
+        (0x80, 0x8F, "map"),
+        (0x90, 0x9F, "list"),
+        (0xA0, 0xBF, "str"),
+        (0xC0, 0xC0, "null"),
+        (0xC1, 0xC1, "nothing"),
+        (0xC2, 0xC3, "bool"),
+        (0xC4, 0xC6, "bytes"),
+        (0xC7, 0xC9, "extension"),
+        (0xCA, 0xCB, "float"),
+        (0xD4, 0xD8, "extension"),
+        (0xD9, 0xDB, "str"),
+        (0xDC, 0xDD, "list"),
+        (0xDE, 0xDF, "map"),
+    ):
+        kinds[first : last + 1] = [kind] * (last + 1 - first)
+    return kinds
+
+
+KINDS = _kinds()
+
+
+def a_kind(kind: str) -> str:
+    """A kind of value in a sentence."""
+    return kind if kind in ("null", "bytes") else article(kind)
+
+
+class Walk:
+    """A position in `body` that moves over one value at a time.
+
+    Every move takes the name of the place, for error texts. All raise MalformedBody where the bytes are no msgpack or
+    end too soon, and RequestTooLarge when more than `most` bytes other than jumped ones have been passed.
+    """
+
+    def __init__(self, body: memoryview, most: int) -> None:
+        self._body = body
+        self._most = most
+        self._start_at(0)
+        self.jumped = 0
+
+    def _start_at(self, position: int) -> None:
+        self._base = self._fed = position
+        self._piece = _FIRST_PIECE
+        # read_size is also the size of its buffer at first, and there may be a parser per file.
+        self._unpacker = msgpack.Unpacker(read_size=2 * _FIRST_PIECE, max_buffer_size=0)
+
+    @property
+    def position(self) -> int:
+        """Bytes from the beginning of the body."""
+        consumed: int = self._unpacker.tell()
+        return self._base + consumed
+
+    @property
+    def passed(self) -> int:
+        """Bytes that were passed and not jumped."""
+        return self.position - self.jumped
+
+    @property
+    def is_at_end(self) -> bool:
+        return self.position >= len(self._body)
+
+    def kind(self, place: str) -> str:
+        """What lies ahead: "map", "list", "str", "bytes", "null", "bool", "int", "float", "extension"."""
+        if self.is_at_end:
+            raise self._truncated(place)
+        kind = KINDS[self._body[self.position]]
+        if kind == "nothing":
+            raise self._invalid(place, "a byte that msgpack never uses")
+        return kind
+
+    def enter_map(self, place: str) -> Steps[int]:
+        """Move inside the map that lies ahead; returns its number of pairs."""
+        count: int = yield from self._move(self._unpacker.read_map_header, place)
+        return count
+
+    def enter_list(self, place: str) -> Steps[int]:
+        """Move inside the list that lies ahead; returns its number of elements."""
+        count: int = yield from self._move(self._unpacker.read_array_header, place)
+        return count
+
+    def key(self, place: str) -> Steps[str]:
+        """Read the map key that lies ahead, which must be text."""
+        kind = self.kind(place)
+        if kind != "str":
+            raise MalformedBody(f"A key of {place} is {a_kind(kind)}, not text: keys are str everywhere in a request.")
+        text: str = yield from self._move(self._unpacker.unpack, place)
+        return text
+
+    def skip(self, place: str) -> Steps[memoryview]:
+        """Pass over the value that lies ahead, whatever it is; returns its bytes."""
+        start = self.position
+        yield from self._move(self._unpacker.skip, place)
+        return self._body[start : self.position]
+
+    def jump(self, place: str) -> int:
+        """Jump over the bytes value that lies ahead; returns its length."""
+        start = self.position
+        width = {0xC4: 1, 0xC5: 2, 0xC6: 4}[self._body[start]]
+        header_end = start + 1 + width
+        if header_end > len(self._body):
+            raise self._truncated(place)
+        length = int.from_bytes(self._body[start + 1 : header_end], "big")
+        there = len(self._body) - header_end
+        if length > there:
+            raise MalformedBody(
+                f"The body is cut off: {place} announces {length:,} bytes, and {there:,} of them are there."
+            )
+        self._start_at(header_end + length)
+        self.jumped += length
+        return length
+
+    def _move(self, operation: Callable[[], T], place: str) -> Steps[T]:
+        """Run one of the parser's operations, feeding it as it asks for more."""
+        while True:
+            try:
+                result = operation()
+                break
+            except msgpack.OutOfData:
+                self._feed(place)
+            except msgpack.StackError:
+                raise MalformedBody(f"{place} is nested too deeply to be read.") from None
+            except UnicodeDecodeError:
+                raise self._invalid(place, "a key that is not valid UTF-8") from None
+            except ValueError as error:
+                raise self._invalid(place, str(error) or "a byte that msgpack never uses") from None
+            yield
+        if self.passed > self._most:
+            raise self._too_large()
+        return result
+
+    def _feed(self, place: str) -> None:
+        # Everything fed so far belongs to the value being passed.
+        if self._fed - self.jumped > self._most:
+            raise self._too_large()
+        piece = self._body[self._fed : self._fed + self._piece]
+        if not piece:
+            raise self._truncated(place)
+        self._unpacker.feed(piece)
+        self._fed += len(piece)
+        self._piece = min(2 * self._piece, _LARGEST_PIECE)
+
+    def _invalid(self, place: str, found: str) -> MalformedBody:
+        return MalformedBody(f"The body is not valid msgpack: in {place} there is {found.rstrip('.')}.")
+
+    def _truncated(self, place: str) -> MalformedBody:
+        return MalformedBody(f"The body is cut off: its {len(self._body):,} bytes end in the middle of {place}.")
+
+    def _too_large(self) -> RequestTooLarge:
+        return RequestTooLarge(
+            f"The request holds more than {self._most:,} bytes beside the files' content: send fewer annotations and "
+            "tags, and put whatever is large into a file's content."
+        )

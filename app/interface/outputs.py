@@ -1,0 +1,124 @@
+"""The judge: whether what a model returned may be passed on, and what is doubtful about it.
+
+The rule behind every verdict: what the reference server lets through is let through unchanged; what it refuses
+although nothing is lost in translation (arrays, numpy's numbers, an int probability, `data: {}`, an unknown key …) is
+accepted; everything else is refused with a sentence that names the place. `strict` narrows this to what the
+reference server itself accepts. The models are in `app.interface.models`.
+
+The work grows with the number of outputs and not with the size of their masks: it is done on the skeleton that the
+worker made.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import msgspec
+from pydantic import ValidationError
+
+from app.interface import advice, explain, strict
+from app.interface.errors import InvalidOutput
+from app.interface.findings import Fault, Findings
+from app.interface.labels import LabelClass, LabelRules
+from app.interface.models import OUTPUT
+from app.interface.skeleton import Skeletons, SkeletonUnreadable
+from app.interface.slices import Steps, finish, finish_in_slices
+from app.interface.wording import article, describe, visible
+
+
+def judge(skeleton: bytes, label_classes: Sequence[LabelClass] = (), *, strict: bool = False) -> tuple[str, ...]:
+    """Judge the outputs that `skeleton` pictures; returns warnings, whole sentences of which each is said once.
+
+    Warnings quote no text out of the outputs. Raises InvalidOutput, whose text does quote what was found.
+    """
+    return finish(_judging(skeleton, label_classes, strict))
+
+
+async def judge_in_slices(
+    skeleton: bytes, label_classes: Sequence[LabelClass] = (), *, strict: bool = False
+) -> tuple[str, ...]:
+    """`judge`, giving way to the event loop every few milliseconds."""
+    return await finish_in_slices(_judging(skeleton, label_classes, strict))
+
+
+def _judging(skeleton: bytes, label_classes: Sequence[LabelClass], is_strict: bool) -> Steps[tuple[str, ...]]:
+    judgement = _Judgement(label_classes, is_strict)
+    try:
+        for index, element in enumerate(judgement.elements(skeleton)):
+            yield from judgement.consider(index, element)
+            yield
+    except RecursionError:
+        raise InvalidOutput("The outputs are nested too deeply to be judged: nest them less.") from None
+    except SkeletonUnreadable as error:
+        raise InvalidOutput(
+            f"The worker's description of the outputs cannot be read ({visible(str(error), 200)}). Does the model write "
+            "to descriptors or to memory that are not its own?"
+        ) from error
+    if judgement.faults:
+        raise InvalidOutput(judgement.faults.as_faults())
+    return judgement.doubts.as_doubts()
+
+
+class _Judgement:
+    """What has been found so far about the outputs of one request."""
+
+    def __init__(self, label_classes: Sequence[LabelClass], is_strict: bool) -> None:
+        self.faults = Findings()
+        self.doubts = Findings()
+        self._skeletons = Skeletons()
+        self._rules = LabelRules(label_classes)
+        self._is_strict = is_strict
+
+    def elements(self, skeleton: bytes) -> list[msgspec.Raw]:
+        """The single outputs, to be judged one by one. Raises InvalidOutput where there are none to be had."""
+        outputs = self._skeletons.outputs(skeleton)
+        if outputs is None:
+            raise InvalidOutput(_no_list(self._skeletons.as_returned(skeleton)))
+        if self._is_strict and outputs.type_name != "list":
+            raise InvalidOutput(
+                f"predict returned {article(visible(outputs.type_name))}, not a list: the reference server refuses "
+                "that, and so does this one when it is strict."
+            )
+        return outputs.elements
+
+    def consider(self, index: int, element: msgspec.Raw) -> Steps[None]:
+        """Judge output number `index`."""
+        output = yield from self._skeletons.plain_in_steps(element)
+        find_faults = self._refusal(output)
+        if find_faults is not None:
+            returned = yield from self._skeletons.as_returned_in_steps(element)
+            for fault in find_faults(returned):
+                self.faults.add(index, fault)
+            return
+        if self._is_strict:
+            returned = yield from self._skeletons.as_returned_in_steps(element)
+            for fault in strict.faults(returned):
+                self.faults.add(index, fault)
+        for doubt in chain(advice.doubts(output), self._rules.doubts(output)):
+            self.doubts.add(index, doubt)
+
+    def _refusal(self, output: Any) -> Callable[[Any], Iterable[Fault]] | None:
+        """None when the output may pass; else what finds its faults, in the view with every type as it was returned."""
+        if self._skeletons.met_unwritable:
+            self._skeletons.met_unwritable = False
+            return explain.unwritable_faults
+        if not isinstance(output, dict):
+            return explain.not_an_output
+        try:
+            OUTPUT.validate_python(output)
+        except ValidationError as error:
+            return partial(explain.faults, error)
+        return None
+
+
+def _no_list(result: object) -> str:
+    """Why a result that holds no outputs is refused."""
+    if result is None:
+        return (
+            "predict returned None, not a list of outputs: return a list, an empty one, [], when nothing was found. "
+            "Often some branch of predict ends without a return statement."
+        )
+    if isinstance(result, dict):
+        return f"predict returned {describe(result)}, not a list of outputs: put it into one, return [output]."
+    return f"predict returned {describe(result)}, not a list of outputs: return a list of dicts, one per finding."

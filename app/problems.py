@@ -1,0 +1,149 @@
+"""What went wrong, as an HTTP answer: one table from error type to status and leading sentence.
+
+Plain text begins with the sentence that MD.ai's reference server uses; a caller that asks for JSON gets the
+same facts as RFC 9457 problem details. The table is searched along the error's MRO, so a new error type needs
+a row only where it differs from its parent.
+"""
+
+import json
+import logging
+import math
+import re
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from starlette.exceptions import HTTPException
+
+from app.accept import wanted_by
+from app.interface.errors import InvalidOutput, InvalidRequest, MalformedBody, RequestTooLarge
+from app.refusals import BodyTooLarge, OutOfResources, UnsupportedMediaType, UploadStalled
+from model_loader.errors import (
+    DeadlineExceeded,
+    NotReady,
+    OutputUnwritable,
+    PredictFailed,
+    QueueFull,
+    RequestUnreadable,
+)
+
+INITIALIZING = "Error initializing model"
+READING = "Error reading input data"
+RUNNING = "Error running model"
+INVALID_OUTPUT = "Invalid data format returned by model"
+WRITING = "Error writing output data"
+INTERNAL = "Internal error"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The HTTP status of an error type, and the sentence that its text begins with."""
+
+    status: int
+    lead: str
+
+
+PROBLEMS: dict[type[BaseException], Problem] = {
+    MalformedBody: Problem(400, READING),
+    RequestUnreadable: Problem(400, READING),
+    UploadStalled: Problem(408, READING),
+    BodyTooLarge: Problem(413, READING),
+    RequestTooLarge: Problem(413, READING),
+    UnsupportedMediaType: Problem(415, READING),
+    InvalidRequest: Problem(422, READING),
+    PredictFailed: Problem(500, RUNNING),
+    OutputUnwritable: Problem(500, WRITING),
+    InvalidOutput: Problem(500, INVALID_OUTPUT),
+    NotReady: Problem(503, INITIALIZING),
+    QueueFull: Problem(503, RUNNING),
+    OutOfResources: Problem(503, READING),
+    DeadlineExceeded: Problem(504, RUNNING),
+    Exception: Problem(500, INTERNAL),
+}
+
+_FRAME = re.compile(r'^ +File "([^"\n]+)", line (\d+)', re.MULTILINE)
+_RAISED = re.compile(r"^([A-Za-z_][\w.]*)", re.MULTILINE)
+
+Headers = list[tuple[bytes, bytes]]
+
+
+def problem_of(error: Exception) -> Problem:
+    """The nearest row of the table; an HTTPException carries its own status and has no leading sentence."""
+    if isinstance(error, HTTPException):
+        return Problem(error.status_code, "")
+    return next(PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS)
+
+
+def render(error: Exception, accept: bytes, request_id: str) -> tuple[int, Headers, bytes]:
+    """Status, headers and body of the answer to `error`, in the form that the `Accept` header asks for."""
+    problem = problem_of(error)
+    text, traceback = _explain(error, problem, request_id), getattr(error, "traceback", "")
+    if wanted_by(accept).problem_details:
+        kind = b"application/problem+json"
+        body = _problem_details(error, problem, text, traceback, request_id)
+    else:
+        kind = b"text/plain; charset=utf-8"
+        body = "\n\n".join(part.rstrip() for part in (_with_lead(problem, text), traceback) if part) + "\n"
+    content = body.encode("utf-8", "backslashreplace")
+    headers = [
+        (b"content-type", kind),
+        (b"content-length", b"%d" % len(content)),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+    return problem.status, headers + _extra_headers(error), content
+
+
+def log_problem(log: logging.Logger, error: Exception) -> None:
+    """Log in full what is this service's own fault; what model or caller did wrong is in the answer."""
+    if problem_of(error).lead == INTERNAL:
+        log.error("Internal error", exc_info=error)
+
+
+def place_raised(traceback: str) -> str:
+    """Type and place of a model's exception, without what it said: `KeyError at mdai_deploy.py:42`, or ""."""
+    frames = list(_FRAME.finditer(traceback))
+    if not frames:
+        return ""
+    file, line = frames[-1].groups()
+    raised = _RAISED.search(traceback, frames[-1].end())
+    return f"{raised[1] if raised else 'exception'} at {file.rpartition('/')[2]}:{line}"
+
+
+def _explain(error: Exception, problem: Problem, request_id: str) -> str:
+    if problem.lead == INTERNAL:
+        return (
+            "The service itself failed, not the model and not the request. "
+            f"Its log has the details under request id {request_id}."
+        )
+    return error.detail if isinstance(error, HTTPException) else str(error)
+
+
+def _with_lead(problem: Problem, text: str) -> str:
+    return f"{problem.lead}: {text}" if problem.lead else text
+
+
+def _problem_details(error: Exception, problem: Problem, text: str, traceback: str, request_id: str) -> str:
+    kind = "about:blank" if isinstance(error, HTTPException) else f"urn:mdai-model:{_slug(type(error))}"
+    details = {
+        "type": kind if problem.lead != INTERNAL else "urn:mdai-model:internal-error",
+        "title": problem.lead or HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "detail": text,
+        "instance": f"urn:mdai-model:request:{request_id}",
+        "request_id": request_id,
+    }
+    if traceback:
+        details["traceback"] = traceback
+    return json.dumps(details) + "\n"
+
+
+def _slug(kind: type) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__).lower()
+
+
+def _extra_headers(error: Exception) -> Headers:
+    if isinstance(error, HTTPException):
+        return [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
+    if problem_of(error).status == 503:
+        seconds = max(1, math.ceil(getattr(error, "retry_after", 1.0)))
+        return [(b"retry-after", b"%d" % seconds)]
+    return []

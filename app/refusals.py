@@ -1,0 +1,28 @@
+"""Requests that are refused by their headers or their upload, before anybody looks into the body.
+
+``str(refusal)`` is one or more complete sentences for the caller; ``app.problems`` knows the statuses.
+"""
+
+
+class RequestError(Exception):
+    """The request goes no further than its headers and its upload."""
+
+
+class UnsupportedMediaType(RequestError):
+    """The body is of a kind that this service does not read, or does not say what it is."""
+
+
+class BodyTooLarge(RequestError):
+    """The body, or a part of it, is over a limit."""
+
+
+class UploadStalled(RequestError):
+    """The caller stopped sending in the middle of the body."""
+
+
+class OutOfResources(RequestError):
+    """This machine has no memory or no descriptors left to take the body."""
+
+
+class ClientGone(RequestError):
+    """The caller closed the connection; there is nobody to answer."""

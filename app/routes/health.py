@@ -1,0 +1,37 @@
+"""Whether the service lives, and whether it can predict."""
+
+from fastapi import APIRouter
+from starlette.responses import PlainTextResponse
+
+from app.predictor import Predictor
+from model_loader.errors import NotReady, QueueFull
+
+_PLAIN = {"content": {"text/plain": {"schema": {"type": "string"}}}}
+
+
+def health_routes(predictor: Predictor) -> APIRouter:
+    """`/healthz` and `/ready`, for probes."""
+    router = APIRouter(tags=["health"], default_response_class=PlainTextResponse)
+
+    @router.get("/healthz", summary="Liveness", response_description="The server lives.")
+    async def healthz() -> PlainTextResponse:
+        """Always 200 while the server lives, whatever the model does."""
+        return PlainTextResponse("ok\n")
+
+    @router.get(
+        "/ready",
+        summary="Readiness",
+        response_description="A worker can predict.",
+        responses={503: _PLAIN | {"description": "No worker can predict; the text says why."}},
+    )
+    async def ready() -> PlainTextResponse:
+        """200 only when a worker can predict, else 503 with the reason."""
+        try:
+            predictor.check_ready()
+        except QueueFull:
+            pass  # the workers predict; it is the queue that is full
+        except NotReady as reason:
+            return PlainTextResponse(f"{reason}\n", status_code=503, headers={"Retry-After": "1"})
+        return PlainTextResponse("ready\n")
+
+    return router

@@ -1,0 +1,125 @@
+"""What is served here: the version, the facts, and a first page for people."""
+
+import asyncio
+import time
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+
+from app.about import API_VERSION, SERVICE, service_version
+from app.predictor import Predictor
+from app.settings import Settings
+from model_loader.package import ModelPackage
+
+
+class ServiceFacts(BaseModel):
+    """The server itself."""
+
+    name: str
+    version: str
+    api_version: str
+    uptime_seconds: float
+
+
+class ModelFacts(BaseModel):
+    """The package that is served."""
+
+    name: str
+    digest: str = Field(description="SHA-256 of the package's content")
+    config: dict[str, Any] = Field(description="config.yaml; of `env` only the names")
+    config_warnings: list[str]
+
+
+class Limits(BaseModel):
+    """What the server takes; sizes in bytes, durations in seconds."""
+
+    max_body: int
+    max_queue: int = Field(description="waiting requests for each worker")
+    startup_timeout: float
+    predict_timeout: float
+    read_timeout: float
+    strict: bool
+
+
+class Info(BaseModel):
+    """Everything that is known about the service."""
+
+    service: ServiceFacts
+    model: ModelFacts
+    state: str
+    reason: str | None = Field(description="why no worker can predict, if so")
+    environment: Any
+    devices: Any
+    waiting: int = Field(description="requests in the queue")
+    workers: list[dict[str, Any]]
+    limits: Limits
+
+
+def info_routes(predictor: Predictor, settings: Settings, package: ModelPackage) -> APIRouter:
+    """`/version`, `/info` and `/`."""
+    router = APIRouter(tags=["information"])
+    started_at = time.monotonic()
+
+    @router.get(
+        "/version",
+        response_class=PlainTextResponse,
+        summary="API version",
+        response_description="The version of MD.ai's model interface.",
+    )
+    async def version() -> PlainTextResponse:
+        """The version of MD.ai's model interface that is served here, as plain text."""
+        return PlainTextResponse(API_VERSION)
+
+    @router.get("/info", summary="Facts", response_description="The model, its environment and its workers.")
+    async def info() -> Info:
+        """The model, its digest and environment, the workers and devices, and the limits."""
+        facts = predictor.describe()
+        # Reads the whole package when it is asked for before the workers were.
+        digest = await asyncio.to_thread(lambda: package.digest)
+        return Info(
+            service=ServiceFacts(
+                name=SERVICE,
+                version=service_version(),
+                api_version=API_VERSION,
+                uptime_seconds=round(time.monotonic() - started_at, 3),
+            ),
+            model=_model_facts(package, digest),
+            state=facts["state"],
+            reason=facts.get("reason") or None,
+            environment=facts.get("environment"),
+            devices=facts.get("devices"),
+            waiting=facts.get("waiting", 0),
+            workers=facts.get("workers", []),
+            limits=Limits.model_validate(settings, from_attributes=True),
+        )
+
+    @router.get("/", response_class=PlainTextResponse, include_in_schema=False)
+    async def first_page(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(_first_page(package.name, str(request.base_url).rstrip("/")))
+
+    return router
+
+
+def _model_facts(package: ModelPackage, digest: str) -> ModelFacts:
+    config = package.config.model_dump(mode="json")
+    config["env"] = sorted(config.get("env") or {})  # values may be secrets
+    return ModelFacts(
+        name=package.name,
+        digest=digest,
+        config=config,
+        config_warnings=list(package.config_warnings),
+    )
+
+
+def _first_page(model: str, url: str) -> str:
+    return f"""{model}, served by {SERVICE} {service_version()}
+
+    curl -F files=@chest.dcm -H 'Accept: application/json' {url}/predict
+
+{url}/docs     how to ask for predictions
+{url}/ready    whether the model can predict
+{url}/info     the model, its environment and its workers
+"""

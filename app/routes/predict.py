@@ -1,0 +1,176 @@
+"""`POST /predict`: one request, from its headers to the last byte of its answer."""
+
+import asyncio
+import logging
+import re
+import time
+from types import TracebackType
+from typing import Self
+
+from starlette.exceptions import HTTPException
+
+from app.accept import wanted_by
+from app.body import check_declared_length, media_type, receive_body
+from app.exchange import Exchange
+from app.interface.outputs import judge_in_slices
+from app.interface.request import RequestSummary, read_request_in_slices
+from app.patience import Patience
+from app.predictor import Prediction, Predictor
+from app.problems import Headers
+from app.refusals import ClientGone, OutOfResources
+from app.settings import Settings
+from model_loader.errors import PredictFailed
+from model_loader.pool import PredictRequest
+from model_loader.shared_buffer import SharedBuffer
+
+PATHS = ("/predict", "/inference")
+
+log = logging.getLogger(__name__)
+
+_CHUNK = 512 * 1024
+_SMALL = 64 * 1024
+_MEDIA = {"msgpack": b"application/msgpack", "json": b"application/json"}
+_LONGEST_WARNINGS = 2000
+# Most predictions end before anybody can hang up; only longer ones are worth a task that watches.
+_WATCH_AFTER_SECONDS = 0.05
+
+
+class PredictRoute:
+    """Serves `PATHS`; the worker's bytes are relayed as they are."""
+
+    def __init__(self, predictor: Predictor, settings: Settings) -> None:
+        self._predictor = predictor
+        self._settings = settings
+
+    async def __call__(self, exchange: Exchange) -> None:
+        if exchange.method != "POST":
+            raise HTTPException(405, _how_to_post(exchange), headers={"Allow": "POST"})
+        media = media_type(exchange.headers)
+        check_declared_length(exchange.headers, self._settings.max_body)
+        self._predictor.check_ready()
+        with _new_buffer() as body:
+            await self._receive(exchange, media, body)
+            uploaded_at = time.perf_counter()
+            summary = await _summary_of(body)
+            form = wanted_by(exchange.headers.get(b"accept", b"")).prediction
+            with _Watch(exchange):
+                request = PredictRequest(body=body, accept=form, request_id=exchange.request_id)
+                with await self._predictor.predict(request) as prediction:
+                    body.close()
+                    predicted_at = time.perf_counter()
+                    warnings = await judge_in_slices(
+                        prediction.skeleton, summary.label_classes, strict=self._settings.strict
+                    )
+                    timings = {
+                        "upload": uploaded_at - exchange.started_at,
+                        **prediction.timings,
+                        "judge": time.perf_counter() - predicted_at,
+                    }
+                    headers = [(b"content-type", _MEDIA[form]), (b"server-timing", _server_timing(timings))]
+                    await self._respond(exchange, prediction, headers + _told(summary.warnings + warnings))
+
+    async def _receive(self, exchange: Exchange, media: str, body: SharedBuffer) -> None:
+        settings = self._settings
+        try:
+            await receive_body(exchange, media, body, max_body=settings.max_body, read_timeout=settings.read_timeout)
+        except OSError as error:
+            raise OutOfResources(f"This machine cannot hold the body ({error.strerror}). Try later.") from error
+
+    async def _respond(self, exchange: Exchange, prediction: Prediction, headers: Headers) -> None:
+        size = prediction.size
+        chunk = prediction.body.read(0, min(size, _CHUNK))
+        if len(chunk) != min(size, _CHUNK):
+            raise PredictFailed("The worker wrote less of the answer than it said.")
+        headers.append((b"content-length", b"%d" % size))
+        if len(chunk) == size:
+            await exchange.answer(200, headers, chunk)
+            return
+        await exchange.send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self._stream(exchange, prediction, chunk)
+
+    async def _stream(self, exchange: Exchange, prediction: Prediction, chunk: bytes) -> None:
+        """Send the body, `chunk` first; a client that takes nothing for `read_timeout` seconds is cut off."""
+        sent = 0
+        with Patience(self._settings.read_timeout) as patience:
+            while chunk:
+                sent += len(chunk)
+                more = sent < prediction.size
+                await exchange.send({"type": "http.response.body", "body": chunk, "more_body": more})
+                patience.renew()
+                chunk = prediction.body.read(sent, min(_CHUNK, prediction.size - sent))
+        if sent < prediction.size:
+            raise PredictFailed("The worker wrote less of the answer than it said.")
+
+
+class _Watch:
+    """Inside its `with` block, a client that closes the connection ends the request: ClientGone is raised."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._watcher: asyncio.Task[None] | None = None
+        self._has_cancelled = False
+
+    def __enter__(self) -> Self:
+        self._served_by = asyncio.current_task()
+        self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_SECONDS, self._begin)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        if self._watcher is None:
+            return
+        self._watcher.cancel()
+        if kind is asyncio.CancelledError and self._has_cancelled and self._served_by is not None:
+            self._served_by.uncancel()
+            raise ClientGone from None
+
+    def _begin(self) -> None:
+        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while not self._exchange.gone:
+            await self._exchange.receive()
+        if not self._exchange.complete and self._served_by is not None:
+            self._has_cancelled = self._served_by.cancel()
+
+
+def _new_buffer() -> SharedBuffer:
+    try:
+        return SharedBuffer.create()
+    except OSError as error:
+        raise OutOfResources(f"This machine cannot hold the body ({error.strerror}). Try later.") from error
+
+
+async def _summary_of(body: SharedBuffer) -> RequestSummary:
+    if body.size <= _SMALL:  # reading is cheaper than mapping
+        return await read_request_in_slices(body.read(0, body.size))
+    with body.mapped() as view:
+        return await read_request_in_slices(view)
+
+
+def _server_timing(seconds: dict[str, float]) -> bytes:
+    return ", ".join(f"{name};dur={value * 1000:.2f}" for name, value in seconds.items()).encode("ascii")
+
+
+def _told(warnings: tuple[str, ...]) -> Headers:
+    """The warnings logged, and as a header: on one line, in ASCII, of at most 2 kB."""
+    if not warnings:
+        return []
+    text = " ".join(warnings)
+    log.warning("Doubtful: %s", text)
+    escaped = re.sub(rb"[^ -~]+", b" ", text.encode("ascii", "backslashreplace"))
+    if len(escaped) > _LONGEST_WARNINGS:
+        escaped = escaped[: _LONGEST_WARNINGS - 4] + b" ..."
+    return [(b"x-model-warnings", escaped.strip())]
+
+
+def _how_to_post(exchange: Exchange) -> str:
+    host = exchange.headers.get(b"host", b"").decode("latin-1")
+    if not re.fullmatch(r"[\w.:\[\]-]{1,200}", host, re.ASCII):
+        host = "localhost:6324"
+    return (
+        f"{exchange.method} means nothing here: send the files with POST, for example\n\n"
+        f"    curl -F files=@chest.dcm -H 'Accept: application/json' http://{host}{exchange.path}"
+    )

@@ -1,0 +1,98 @@
+"""Unpack a .zip, .tar.gz or .tar that a stranger made: all of it, below one folder, or nothing.
+
+What it is decides, not what it is called. Written are regular files and folders only. A link to a file
+inside the archive becomes that file under a second name; every other link is refused. Permission bits are
+kept, and the owner may always read and write; setuid, setgid and sticky bits are dropped.
+"""
+
+import contextlib
+import errno
+import gzip
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Generator
+from pathlib import Path
+
+from model_loader.archive_members import DEFAULT_LIMITS, PACK_AGAIN, ArchiveLimits, Member, Meter
+from model_loader.errors import ArchiveError
+from model_loader.member_paths import printable
+from model_loader.tar_members import BLOCK, is_tar_header, tar_members
+from model_loader.unpacking import Unpacking
+from model_loader.zip_members import zip_members
+
+__all__ = ["DEFAULT_LIMITS", "ArchiveLimits", "extract"]
+
+_FOREIGN = {
+    b"BZh": "a bzip2 file",
+    b"\xfd7zXZ\0": "an xz file",
+    b"\x28\xb5\x2f\xfd": "a Zstandard file",
+    b"7z\xbc\xaf\x27\x1c": "a 7-Zip archive",
+    b"Rar!": "a RAR archive",
+}
+_EXPECTED = "A model package is a .zip, a .tar.gz or a folder: pack the model as one of these, or serve its folder"
+
+
+def extract(archive: Path, target: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> None:
+    """Unpack `archive` into the new folder `target`, whose parent exists.
+
+    The members are written beside `target`, which appears by a rename once everything is there. On every
+    error the disk is as it was. Raises ArchiveError: no archive, damaged, unsafe, over a limit, or no room.
+    """
+    try:
+        beside = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=target.parent))
+        try:
+            meter = Meter(limits, archive.stat().st_size)
+            with contextlib.closing(_members(archive, meter)) as members:
+                Unpacking(beside, meter).unpack(members)
+            beside.rename(target)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+    except ArchiveError as error:
+        raise ArchiveError(_sentence(archive, error.text)) from error
+    except OSError as error:
+        raise ArchiveError(_sentence(archive, _explain(error, target.parent))) from error
+
+
+def _sentence(archive: Path, reason: str) -> str:
+    return f"{printable(archive.name)} cannot be unpacked: {reason} Nothing was kept."
+
+
+def _explain(error: OSError, folder: Path) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"there is no room left in {folder}. Free some, or set TMPDIR to a folder that has room."
+    return f"{error.strerror or error} ({error.filename or folder}). Check the permissions there."
+
+
+def _members(archive: Path, meter: Meter) -> Generator[Member, None, None]:
+    """The members of `archive` in whatever format it has."""
+    with archive.open("rb") as file:
+        head = file.read(BLOCK)
+        if head.startswith(b"\x1f\x8b"):
+            file.seek(0)
+            with gzip.GzipFile(fileobj=file, mode="rb") as content:
+                yield from tar_members(content, meter)
+        elif head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
+            yield from zip_members(archive, meter)
+        elif is_tar_header(head):
+            file.seek(0)
+            yield from tar_members(file, meter)
+        elif zipfile.is_zipfile(file):
+            yield from zip_members(archive, meter)
+        else:
+            raise ArchiveError(f"it is {_kind(head)}. {_EXPECTED}.")
+
+
+def _kind(head: bytes) -> str:
+    """What a file is that is no archive of ours, judged by its first bytes."""
+    if not head:
+        return f"empty (0 bytes): {PACK_AGAIN[:-1].lower()}"
+    for magic, kind in _FOREIGN.items():
+        if head.startswith(magic):
+            return kind
+    if head.startswith(b"version https://git-lfs"):
+        return "a pointer that stands for a file in Git LFS: run `git lfs pull` first"
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        return "a web page: the download did not give the archive itself"
+    return "neither a zip nor a tar archive"

@@ -1,0 +1,204 @@
+"""`.mdai/config.yaml`: which Python, which device and which environment variables a model asks for.
+
+========== ================================================ ======= ==========================================
+key        values                                           default note
+========== ================================================ ======= ==========================================
+base_image py37 … py313                                     py37    ``custom`` and ``nvidia`` are refused
+device_type cpu, gpu                                        cpu     a wish, not a demand
+cuda_version 10.0 10.1 11.0 11.3 11.8 12.1 12.2 12.3 12.4   11.0    number or text; read for gpu only
+env        mapping                                          none    each value becomes ``str(value)``
+========== ================================================ ======= ==========================================
+
+The file is optional, may be empty, and `config.yaml` wins over `config.yml`. Case and stray spaces do not
+matter in the first three. A key without a value counts as absent; unknown keys are ignored with a warning.
+"""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+
+from model_loader.config_yaml import YamlMapping, read_mapping
+from model_loader.errors import ConfigError
+
+BASE_IMAGES = ("py37", "py38", "py39", "py310", "py311", "py312", "py313")
+CUDA_VERSIONS = ("10.0", "10.1", "11.0", "11.3", "11.8", "12.1", "12.2", "12.3", "12.4")
+
+_FILE_NAMES = ("config.yaml", "config.yml")
+_PLATFORM_ONLY = {"clara_version": "It belongs to NVIDIA Clara images, which this server does not run."}
+
+
+class ModelConfig(BaseModel):
+    """What a package asks for. Every value has been checked; see the module for the keys."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    base_image: str = "py37"
+    device_type: Literal["cpu", "gpu"] = "cpu"
+    cuda_version: str = "11.0"
+    env: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def python_version(self) -> str:
+        """The Python that `base_image` stands for, as "3.7"."""
+        return f"3.{self.base_image.removeprefix('py3')}"
+
+    @field_validator("base_image", mode="before")
+    @classmethod
+    def _known_base_image(cls, value: object) -> str:
+        name = str(value).strip().lower()
+        if name in BASE_IMAGES:
+            return name
+        allowed = f"Allowed: {', '.join(BASE_IMAGES)}."
+        if name in ("custom", "nvidia"):
+            needs = "a Dockerfile of the package's own" if name == "custom" else "an NVIDIA Clara image"
+            raise ValueError(
+                f"base_image is '{name}', which needs {needs}; this server builds Python environments only. "
+                "Set base_image to the Python that the model needs and list its libraries in "
+                f"requirements.txt. {allowed}"
+            )
+        hint = re.fullmatch(r"(?:py|python)?[ _-]?3\.?(7|8|9|10|11|12|13)(?:\.\d+)?", name)
+        meant = f" Write py3{hint[1]}." if hint else ""
+        raise ValueError(f"base_image is {_shown(value)}, which is not known.{meant} {allowed}")
+
+    @field_validator("device_type", mode="before")
+    @classmethod
+    def _known_device_type(cls, value: object) -> str:
+        name = str(value).strip().lower()
+        if name not in ("cpu", "gpu"):
+            raise ValueError(f"device_type is {_shown(value)}, which is not known. Allowed: cpu, gpu.")
+        return name
+
+    @field_validator("cuda_version", mode="before")
+    @classmethod
+    def _known_cuda_version(cls, value: object, info: ValidationInfo) -> str:
+        if info.data.get("device_type") != "gpu":
+            return "11.0"
+        version = str(value).strip()
+        if version.isdecimal():
+            version += ".0"
+        if version not in CUDA_VERSIONS:
+            allowed = ", ".join(CUDA_VERSIONS)
+            raise ValueError(f"cuda_version is {_shown(value)}, which is not known. Allowed: {allowed}.")
+        return version
+
+    @field_validator("env", mode="before")
+    @classmethod
+    def _environment(cls, value: object) -> dict[str, str]:
+        if not isinstance(value, dict):
+            raise ValueError(
+                f"env is {_shown(value)}, not a mapping. Write one `NAME: value` a line below `env:`, indented."
+            )
+        variables: dict[str, str] = {}
+        for key, given in value.items():
+            name, text = _as_text(key, "a name"), _as_text(given, f"env.{_shown(key)}")
+            if not name or "=" in name or "\0" in name:
+                raise ValueError(f"env has the name {name!r}. A name is not empty and holds neither '=' nor NUL.")
+            if "\0" in text:
+                raise ValueError(f"env.{name} holds a NUL character, which no environment variable can. Remove it.")
+            variables[name] = text
+        return variables
+
+
+def load_config(mdai_folder: Path) -> tuple[ModelConfig, tuple[str, ...]]:
+    """Read the configuration in `mdai_folder` and return it with warnings, which are whole sentences.
+
+    Raises ConfigError, naming the file, the line, what was found and what is allowed.
+    """
+    present = [name for name in _FILE_NAMES if (mdai_folder / name).exists()]
+    if not present:
+        return ModelConfig(), _misnamed(mdai_folder)
+    shown = f"{mdai_folder.name}/{present[0]}"
+    warnings = []
+    if len(present) > 1:
+        warnings.append(f"{mdai_folder.name} holds config.yaml and config.yml; only config.yaml is read.")
+    document = read_mapping(mdai_folder / present[0], shown)
+    warnings += document.warnings
+    warnings += _unknown_keys(document, shown)
+    given = {key: value for key, value in document.values.items() if isinstance(key, str) and value is not None}
+    try:
+        config = ModelConfig.model_validate(given)
+    except ValidationError as error:
+        raise ConfigError(_sentences(error, document, shown)) from None
+    warnings += _empty_variables(document, shown)
+    return config, tuple(warnings)
+
+
+def _given(document: YamlMapping) -> dict[str, object]:
+    """The known keys that have a value."""
+    values = document.values
+    return {key: values[key] for key in ModelConfig.model_fields if values.get(key) is not None}
+
+
+def _misnamed(mdai_folder: Path) -> tuple[str, ...]:
+    try:
+        names = sorted(path.name for path in mdai_folder.iterdir())
+    except OSError:
+        return ()
+    return tuple(
+        f"{mdai_folder.name}/{name} is not read: the name must be config.yaml, in lower case."
+        for name in names
+        if name.lower() in _FILE_NAMES
+    )
+
+
+def _unknown_keys(document: YamlMapping, shown: str) -> list[str]:
+    known = tuple(ModelConfig.model_fields)
+    warnings = []
+    for key in document.values:
+        if key in known:
+            continue
+        name = str(key)
+        near = difflib.get_close_matches(name.strip().lower(), known, n=1)
+        advice = _PLATFORM_ONLY.get(name) or (f"Did you mean {near[0]!r}?" if near else "")
+        sentence = f"{_place(document, shown, name)}: {_shown(name)} is not a known key and is ignored. {advice}"
+        warnings.append(sentence.rstrip())
+    return warnings
+
+
+def _empty_variables(document: YamlMapping, shown: str) -> list[str]:
+    env = document.values.get("env")
+    if not isinstance(env, dict):
+        return []
+    return [
+        f"{_place(document, shown, 'env', str(name))}: env.{name} has no value, so the model sees the text "
+        "'None'. Write \"\" for an empty text."
+        for name, value in env.items()
+        if value is None
+    ]
+
+
+def _sentences(error: ValidationError, document: YamlMapping, shown: str) -> str:
+    texts = []
+    for problem in error.errors():
+        reason = problem.get("ctx", {}).get("error", problem["msg"])
+        texts.append(f"{_place(document, shown, str(problem['loc'][0]))}: {reason}")
+    return " ".join(texts)
+
+
+def _place(document: YamlMapping, shown: str, *path: str) -> str:
+    line = document.lines.get(path)
+    return f"{shown}, line {line}" if line else shown
+
+
+def _as_text(value: object, what: str) -> str:
+    try:
+        text = str(value)
+        text.encode()
+    except ValueError:
+        raise ValueError(f"{what} cannot be written as text. Put it in quotes, in plain UTF-8.") from None
+    return text
+
+
+def _shown(value: object) -> str:
+    """A value as people who write YAML know it, shortened."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "a mapping"
+    if isinstance(value, int | float):
+        return f"the number {str(value)[:40]}"
+    text = str(value)
+    return repr(text if len(text) <= 60 else text[:57] + "...")

@@ -1,0 +1,210 @@
+"""The Python environment that a package's model runs in: found, or built by uv and kept.
+
+``auto`` finds the interpreter that the package asks for, makes a venv, installs the baseline and over it the
+package's requirements.txt, and keeps the result under the digest of what went in. ``current`` is the
+interpreter that runs this server, a path is an environment of the operator's; neither is changed.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from model_loader.baseline import baseline
+from model_loader.environment_cache import CacheSlot
+from model_loader.environment_key import environment_key
+from model_loader.errors import EnvironmentBuildError, InterpreterNotFound
+from model_loader.installer import Installer
+from model_loader.interpreters import Interpreter, find_interpreter, named_interpreter, python_runs
+from model_loader.package import ModelPackage
+from model_loader.package_venv import build_venv, venv_python
+from model_loader.requirements_file import Requirements, read_requirements
+from model_loader.uv_process import Cancellation, Progress, UvFailed
+from model_loader.worker_runtime import worker_runtime
+
+SERVER_FOLDER = Path(__file__).resolve().parent.parent
+"""Holds the server's packages `app` and `model_loader`; site-packages where they are installed."""
+
+
+@dataclass(frozen=True)
+class EnvironmentRequest:
+    """What the operator wants.
+
+    Parameters:
+        mode: ``auto``, ``current``, or the path of a venv or of an interpreter
+        python: for ``auto``, instead of what the package asks for: X.Y, X.Y.Z or an interpreter's path
+        offline: use no network
+        preinstalled: for ``auto``, what is installed before the package's own; None stands for the baseline
+    """
+
+    mode: Literal["auto", "current"] | Path = "auto"
+    python: str | None = None
+    offline: bool = False
+    preinstalled: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class ModelEnvironment:
+    """An environment that is there and whose interpreter runs.
+
+    Attributes:
+        python: the interpreter that runs the worker, absolute
+        runtime: the folder with the worker's own msgpack; None where the interpreter has one itself
+        hidden: folders whose top-level names `app` and `model_loader` the package must not see
+        description: one line for people
+        version: of the interpreter, such as ``3.7.16``
+        packages: (name, version) of what is installed, by name
+        cached: nothing had to be built
+        key: names it in the cache; empty where it is not of our making
+    """
+
+    python: Path
+    runtime: Path | None
+    hidden: tuple[Path, ...]
+    description: str
+    version: str
+    packages: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    cached: bool = False
+    key: str = ""
+
+
+def build_environment(
+    package: ModelPackage,
+    request: EnvironmentRequest,
+    *,
+    cache: Path,
+    progress: Progress,
+    environ: Mapping[str, str],
+    cancellation: Cancellation | None = None,
+) -> ModelEnvironment:
+    """Return the environment for the package's model, after building what is not there yet.
+
+    Blocks, for minutes where much has to be downloaded; run it in a thread.
+
+    Parameters:
+        cache: the folder for everything built, shared by all packages (see ``default_cache_folder``)
+        progress: gets a line at a time, in the calling thread
+        environ: of this process; decides about pip's and uv's configuration
+        cancellation: stops the build from another thread
+
+    Raises:
+        InterpreterNotFound: no such Python here, and none to be downloaded.
+        InstallFailed: the requirements cannot be installed; uv's own words are in the text.
+        BuildCancelled: it was stopped.
+        EnvironmentBuildError: pip's configuration or the cache folder cannot be used.
+    """
+    installer = Installer(
+        environ, progress=progress, cancellation=cancellation or Cancellation(), offline=request.offline
+    )
+    if request.mode == "current":
+        return _current(installer)
+    cache = cache.absolute()
+    if request.mode == "auto":
+        return _automatic(package, request, cache, environ, installer)
+    return _given(Path(request.mode), cache, environ, installer)
+
+
+def _current(installer: Installer) -> ModelEnvironment:
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    return ModelEnvironment(
+        python=Path(sys.executable),
+        runtime=None,
+        hidden=(SERVER_FOLDER,),
+        description=f"Python {version}, the server's own environment",
+        version=version,
+        packages=_listed(installer, Path(sys.executable)),
+        cached=True,
+    )
+
+
+def _given(path: Path, cache: Path, environ: Mapping[str, str], installer: Installer) -> ModelEnvironment:
+    if path.is_dir():
+        path = path / "bin" / "python"
+        if not path.exists():
+            raise InterpreterNotFound(
+                f"{path.parent.parent} is a folder without bin/python, so it is no environment of Python's. "
+                "Name a venv, a conda environment or an interpreter."
+            )
+    interpreter = named_interpreter(str(path), environ=environ)
+    ours = interpreter.path.parent.resolve() == Path(sys.executable).parent.resolve()
+    return ModelEnvironment(
+        python=interpreter.path,
+        runtime=worker_runtime(interpreter, cache=cache, installer=installer),
+        hidden=(SERVER_FOLDER,) if ours else (),
+        description=str(interpreter),
+        version=interpreter.version,
+        packages=_listed(installer, interpreter.path),
+        cached=True,
+    )
+
+
+def _automatic(
+    package: ModelPackage,
+    request: EnvironmentRequest,
+    cache: Path,
+    environ: Mapping[str, str],
+    installer: Installer,
+) -> ModelEnvironment:
+    interpreter = _interpreter(request.python or package.config.python_version, environ, installer)
+    preinstalled = baseline(interpreter.release) if request.preinstalled is None else request.preinstalled
+    requirements = Requirements() if package.requirements is None else read_requirements(package.requirements)
+    key = environment_key(
+        package,
+        interpreter,
+        preinstalled=preinstalled,
+        requirements=requirements,
+        uv_environ=installer.environ,
+        arguments=installer.arguments,
+    )
+    # The shebang lines of a venv's scripts hold its path, and the system limits their length.
+    slot = CacheSlot(cache / "environments" / f"py{interpreter.series}-{key[:24]}")
+    runtime = worker_runtime(interpreter, cache=cache, installer=installer)
+
+    def build(folder: Path) -> dict[str, Any]:
+        return build_venv(
+            folder,
+            package=package,
+            interpreter=interpreter,
+            preinstalled=preinstalled,
+            requirements=requirements,
+            installer=installer,
+        )
+
+    finished = slot.get(
+        build,
+        usable=lambda folder, notes: "packages" in notes and python_runs(venv_python(folder), "-c", ""),
+        progress=installer.progress,
+        cancellation=installer.cancellation,
+    )
+    packages = tuple((name, version) for name, version in finished.notes["packages"])
+    state = " (cached)" if finished.cached else ""
+    return ModelEnvironment(
+        python=venv_python(finished.folder),
+        runtime=runtime,
+        hidden=(),
+        description=f"Python {interpreter.version}, {len(packages)} packages{state}",
+        version=interpreter.version,
+        packages=packages,
+        cached=finished.cached,
+        key=key,
+    )
+
+
+def _interpreter(wanted: str, environ: Mapping[str, str], installer: Installer) -> Interpreter:
+    def download(version: str) -> None:
+        installer.progress(f"No Python {version} is here; trying to download one.")
+        try:
+            installer.uv().run("python", "install", version)
+        except UvFailed as error:
+            raise EnvironmentBuildError(error.output) from error
+
+    return find_interpreter(wanted, environ=environ, download=None if installer.offline else download)
+
+
+def _listed(installer: Installer, python: Path) -> tuple[tuple[str, str], ...]:
+    """Return what an environment that is not ours holds; nothing where uv does not get on with it."""
+    try:
+        return tuple(sorted(installer.installed(python).items()))
+    except UvFailed:
+        return ()

@@ -1,0 +1,76 @@
+"""uv, set up the way this machine's pip is."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from model_loader.pip_settings import read_pip_settings, uv_arguments, uv_environment
+from model_loader.uv_process import Cancellation, Progress, Uv
+
+# A wish about the model's requirements that does not concern what is installed besides them.
+NOT_FOR_THE_BASELINE = ("UV_REQUIRE_HASHES", "UV_RESOLUTION")
+NOT_FOR_THE_WORKER = (
+    *NOT_FOR_THE_BASELINE,
+    "UV_BUILD_CONSTRAINT",
+    "UV_CONSTRAINT",
+    "UV_EXCLUDE",
+    "UV_EXCLUDE_NEWER",
+    "UV_OVERRIDE",
+    "UV_PRERELEASE",
+)
+
+
+class Installer:
+    """Installs into interpreters and venvs, always from what the machine's pip and uv are configured to use.
+
+    Attributes:
+        environ: what uv sees
+        arguments: further arguments of ``uv pip install``
+        require_hashes: whether pip's configuration demands hashes in requirements files
+        default_index: whether the default index comes from pip's configuration, which a requirements file
+            may overrule, and not from a variable of uv's, which it may not
+        offline: no network is to be used
+
+    Raises:
+        EnvironmentBuildError: pip's configuration has no meaning.
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        *,
+        progress: Progress,
+        cancellation: Cancellation,
+        offline: bool = False,
+    ) -> None:
+        settings = read_pip_settings(environ)
+        self.environ = uv_environment(settings, environ)
+        if offline:
+            self.environ["UV_OFFLINE"] = "1"
+        self.offline = self.environ.get("UV_OFFLINE", "").lower() not in ("", "0", "false", "no", "off")
+        self.arguments = uv_arguments(settings, environ)
+        self.require_hashes = settings.require_hashes
+        self.default_index = "UV_DEFAULT_INDEX" in self.environ and "UV_DEFAULT_INDEX" not in environ
+        self.progress = progress
+        self.cancellation = cancellation
+
+    def uv(self, project: Path | None = None) -> Uv:
+        """Return uv; with a project folder it reads no settings out of the folders that it works in."""
+        if project is not None:
+            (project / "pyproject.toml").write_text("[tool.uv]\n")
+        return Uv(
+            environ=self.environ,
+            progress=self.progress,
+            cancellation=self.cancellation,
+            project=project,
+        )
+
+    def installed(self, python: Path) -> dict[str, str]:
+        """Return the version of each project that the interpreter's environment holds.
+
+        Raises:
+            UvFailed: uv does not get on with that interpreter.
+        """
+        said = self.uv().run("pip", "list", "--python", python, "--format", "json", quiet=True)
+        listed = next((line for line in said.splitlines() if line.startswith("[")), "[]")
+        return {entry["name"]: entry["version"] for entry in json.loads(listed)}

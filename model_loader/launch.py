@@ -1,0 +1,95 @@
+"""From an opened package to workers that can be started: its environment, its folders, what each worker is told."""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from model_loader.devices import Device, DevicePlan
+from model_loader.environment import EnvironmentRequest, ModelEnvironment, build_environment
+from model_loader.package import ModelPackage
+from model_loader.pool import Launch, Prepare
+from model_loader.process import WorkerPlan
+from model_loader.uv_process import Cancellation
+from model_loader.workdir import RunFolder, worker_environment
+
+
+def preparation(
+    package: ModelPackage,
+    request: EnvironmentRequest,
+    devices: DevicePlan,
+    run: RunFolder,
+    cache: Path,
+    environ: Mapping[str, str] = os.environ,
+) -> Prepare:
+    """What a pool calls to get its launch: builds the environment on a thread, and stops building when cancelled.
+
+    It raises EnvironmentBuildError.
+    """
+
+    async def prepare(progress: Callable[[str], None]) -> Launch:
+        cancellation = Cancellation()
+        build = partial(
+            build_environment,
+            package,
+            request,
+            cache=cache,
+            progress=progress,
+            environ=environ,
+            cancellation=cancellation,
+        )
+        try:
+            environment = await asyncio.to_thread(build)
+            home = await asyncio.to_thread(_home, cache, package)
+        except asyncio.CancelledError:
+            cancellation.cancel()
+            raise
+        plans = tuple(
+            partial(_plan, package, environment, device, run, f"w{index}", home, environ)
+            for index, device in enumerate(devices.devices)
+        )
+        return Launch(plans, _facts(environment, devices))
+
+    return prepare
+
+
+def _home(cache: Path, package: ModelPackage) -> Path:
+    """Kept for each content of a package, so that weights which a model downloads survive a restart."""
+    home = cache / "homes" / package.digest[:16]
+    home.mkdir(parents=True, exist_ok=True)
+    return home
+
+
+def _plan(
+    package: ModelPackage,
+    environment: ModelEnvironment,
+    device: Device,
+    run: RunFolder,
+    name: str,
+    home: Path,
+    environ: Mapping[str, str],
+) -> WorkerPlan:
+    folder = run.worker_folder(name, package.root)
+    variables = dict(package.config.env) | dict(device.environment)
+    return WorkerPlan(
+        python=environment.python,
+        runtime=environment.runtime,
+        hidden=environment.hidden,
+        root=package.root,
+        import_folders=package.import_folders,
+        working_directory=folder.path,
+        environment=worker_environment(environ, environment.python, home, folder.temp, variables),
+        device=device,
+    )
+
+
+def _facts(environment: ModelEnvironment, devices: DevicePlan) -> dict[str, object]:
+    return {
+        "environment": {
+            "description": environment.description,
+            "python": environment.version,
+            "packages": dict(environment.packages),
+        },
+        "devices": [device.name for device in devices.devices],
+    }

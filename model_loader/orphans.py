@@ -1,0 +1,91 @@
+"""Processes that a package leaves behind: found by a mark in their environment, killed and reaped.
+
+A worker leads a session of its own, so killing its process group ends most of what the package started. What left the
+group (`setsid`, daemons) still carries the worker's mark in its environment, and on Linux its parent becomes the
+server, a child subreaper, when its own parent is gone. Elsewhere only the process group is killed.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+#: The environment variable that marks a worker and all that descends from it.
+MARK = "MDAI_WORKER_MARK"
+
+_PROC = Path("/proc")
+_PR_SET_CHILD_SUBREAPER = 36
+_ZOMBIE = "Z"
+
+
+def become_subreaper() -> None:
+    """Have orphans of the workers become children of this process instead of init's (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def kill_group(leader: int) -> None:
+    """SIGKILL to the process group that the worker leads; its being gone is fine."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
+
+
+def kill_marked(mark: str) -> int:
+    """SIGKILL to every process that carries `mark`, until none is left, and reap; returns how many there were."""
+    wanted = f"{MARK}={mark}".encode()
+    killed: set[int] = set()
+    while found := {pid for pid in _processes() if wanted in _environment(pid)} - killed:
+        for pid in found:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        killed |= found
+    for pid in killed:
+        with suppress(ChildProcessError):  # not ours, or not yet: `reap_strays` meets it later
+            os.waitpid(pid, 0)
+    return len(killed)
+
+
+def reap_strays(workers: Collection[int]) -> int:
+    """Take leave of dead children that nobody waits for, orphans of `workers`; returns how many.
+
+    They are told by their session, which is not ours; the workers themselves are waited for elsewhere. Call it on the
+    thread that starts workers, so that none is taken for a stray before its process id is known.
+    """
+    reaped = 0
+    for pid in _processes():
+        state, parent, session = _status(pid)
+        if state == _ZOMBIE and parent == os.getpid() and session != os.getsid(0) and pid not in workers:
+            reaped += _reap(pid)
+    return reaped
+
+
+def _reap(pid: int) -> bool:
+    with suppress(ChildProcessError):
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    return False
+
+
+def _processes() -> Iterator[int]:
+    if not _PROC.is_dir():
+        return
+    for entry in os.scandir(_PROC):
+        if entry.name.isdigit():
+            yield int(entry.name)
+
+
+def _environment(pid: int) -> list[bytes]:
+    with suppress(OSError):
+        return (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
+    return []
+
+
+def _status(pid: int) -> tuple[str, int, int]:
+    """State, parent and session of a process; ("", 0, 0) when it is gone."""
+    with suppress(OSError):
+        # The command name stands in parentheses and may hold anything, parentheses too.
+        fields = (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
+        return fields[0], int(fields[1]), int(fields[3])
+    return "", 0, 0

@@ -1,0 +1,148 @@
+"""Fills an empty folder with a package's venv: the baseline first, the package's requirements over it."""
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from model_loader.baseline import mend_decoders
+from model_loader.errors import InstallFailed
+from model_loader.installer import NOT_FOR_THE_BASELINE, Installer
+from model_loader.interpreters import Interpreter
+from model_loader.package import ModelPackage
+from model_loader.requirements_file import Requirements, normalized, read_requirements
+from model_loader.uv_process import Uv, UvFailed
+
+
+def venv_python(folder: Path) -> Path:
+    """Return the interpreter in a folder that ``build_venv`` filled."""
+    return folder / "venv" / "bin" / "python"
+
+
+def build_venv(
+    folder: Path,
+    *,
+    package: ModelPackage,
+    interpreter: Interpreter,
+    preinstalled: Sequence[str],
+    requirements: Requirements,
+    installer: Installer,
+) -> dict[str, Any]:
+    """Make the venv and install into it; return what is in it, JSON-able.
+
+    Raises:
+        InstallFailed: uv cannot make the venv, or not install what is asked for.
+        BuildCancelled: it was stopped.
+    """
+    begun = time.monotonic()
+    progress = installer.progress
+    progress(f"Building the environment of {package.name} with {interpreter}.")
+    uv = installer.uv(folder)
+    python = venv_python(folder)
+    try:
+        uv.run("venv", "--python", interpreter.path, folder / "venv", cwd=folder, quiet=True)
+    except UvFailed as error:
+        raise InstallFailed(f"No venv can be made with {interpreter}:\n\n{error.output}") from error
+    if preinstalled:
+        progress(f"Installing what models may expect to be there: {', '.join(preinstalled)}.")
+        _install_preinstalled(uv, python, preinstalled, interpreter, installer)
+    if requirements.files:
+        progress("Installing .mdai/requirements.txt.")
+        before = installer.installed(python)
+        _install_requirements(uv, python, package, interpreter, requirements, installer)
+        _settle(uv, python, before, requirements, installer)
+    packages = installer.installed(python)
+    progress(f"The environment is built: {len(packages)} packages, {time.monotonic() - begun:.0f} s.")
+    return {
+        "package": package.name,
+        "python": interpreter.version,
+        "packages": sorted(packages.items()),
+        "built": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _install_preinstalled(
+    uv: Uv, python: Path, preinstalled: Sequence[str], interpreter: Interpreter, installer: Installer
+) -> None:
+    def install(requirements: Sequence[str]) -> None:
+        uv.run(
+            *("pip", "install", "--python", python, "--compile-bytecode"),
+            *installer.arguments,
+            *requirements,
+            cwd=python.parent,
+            without=NOT_FOR_THE_BASELINE,
+        )
+
+    try:
+        try:
+            install(preinstalled)
+        except UvFailed as error:
+            freed = _freed(preinstalled, installer.environ)
+            if "No solution found" not in error.output or freed == list(preinstalled):
+                raise
+            installer.progress("This machine's constraints say otherwise; what they name goes by them alone.")
+            install(freed)
+    except UvFailed as error:
+        raise InstallFailed(
+            "The packages that every model gets beside its own requirements cannot be installed on "
+            f"Python {interpreter.version}:\n\n{error.output}\n\n{_network_advice(error, installer)}".rstrip()
+        ) from error
+
+
+def _freed(requirements: Sequence[str], environ: Mapping[str, str]) -> list[str]:
+    """Take our version ranges off what the machine's constraints name: they are nearer to its people."""
+    constrained: set[str] = set()
+    for word in environ.get("UV_CONSTRAINT", "").split():
+        constrained |= read_requirements(Path(word)).names
+    names = {requirement: re.split(r"[^\w.-]", requirement, maxsplit=1)[0] for requirement in requirements}
+    return [name if normalized(name) in constrained else full for full, name in names.items()]
+
+
+def _install_requirements(
+    uv: Uv,
+    python: Path,
+    package: ModelPackage,
+    interpreter: Interpreter,
+    requirements: Requirements,
+    installer: Installer,
+) -> None:
+    hosts = [*uv.environ.get("UV_INSECURE_HOST", "").split(), *requirements.trusted_hosts]
+    environ = {"UV_INSECURE_HOST": " ".join(hosts)} if hosts else {}
+    if requirements.prereleases:
+        environ["UV_PRERELEASE"] = "allow"
+    try:
+        uv.run(
+            *("pip", "install", "--python", python, "--compile-bytecode"),
+            *installer.arguments,
+            *(["--require-hashes"] if installer.require_hashes else []),
+            *("-r", "requirements.txt"),
+            cwd=package.mdai,
+            environ=environ,
+            # The file's own index replaces pip's configured one.
+            without=("UV_DEFAULT_INDEX",) if requirements.own_index and installer.default_index else (),
+        )
+    except UvFailed as error:
+        raise InstallFailed(
+            f".mdai/requirements.txt of {package.name} cannot be installed on Python {interpreter.version}:"
+            f"\n\n{error.output}\n\n"
+            "Correct that file, or have the model run on another Python: base_image in .mdai/config.yaml, or "
+            f"`--python X.Y`. {_network_advice(error, installer)}".rstrip()
+        ) from error
+
+
+def _settle(uv: Uv, python: Path, before: Mapping[str, str], requirements: Requirements, installer: Installer) -> None:
+    """Mend what the package's own choice of numpy has broken in the baseline."""
+    after = installer.installed(python)
+    moved = {name for name, version in after.items() if before.get(name, version) != version}
+    if moved & {"numpy", "pylibjpeg"}:
+        mend_decoders(uv, python, installed=after, listed=requirements.names, arguments=installer.arguments)
+
+
+def _network_advice(error: UvFailed, installer: Installer) -> str:
+    if installer.offline:
+        return "This is an offline start, which installs only what uv has in its cache or beside the package."
+    if any(sign in error.output for sign in ("Failed to fetch", "Request failed", "error sending request")):
+        return "The package index was not reached: `pip config debug` shows the configuration that is used."
+    return ""

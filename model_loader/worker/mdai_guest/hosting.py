@@ -1,0 +1,104 @@
+"""The guest's life: greet the server, load the model once, answer one request after the other."""
+
+import mmap
+import os
+import socket
+import sys
+import time
+
+from . import loading, parent_death, request, streams, visibility, wire
+
+
+def main(runtime, channel, parent):
+    """Serve the channel until the server closes it; returns the exit code."""
+    parent_death.follow(int(parent))
+    own_streams = streams.Streams()
+    own_streams.mend()
+    sock = socket.socket(fileno=streams.to_high(int(channel)))
+    if runtime:
+        sys.path.insert(0, runtime)
+    import msgpack
+
+    from . import encoding
+
+    visibility.preload_standard_library()
+    visibility.withdraw(runtime)
+    return Host(sock, own_streams, msgpack, encoding).run()
+
+
+class Host:
+    """The loop over the channel, and the model once it is loaded."""
+
+    def __init__(self, sock, own_streams, msgpack, encoding):
+        self.sock = sock
+        self.streams = own_streams
+        self.msgpack = msgpack
+        self.encoding = encoding
+        self.model = None
+
+    def run(self):
+        actions = {"load": self.load, "predict": self.predict}
+        while True:
+            try:
+                payload, descriptors = wire.receive_frame(self.sock)
+                if payload is None:
+                    return 0
+                message = self.msgpack.unpackb(payload, raw=False)
+                answer = actions[message["do"]](message, descriptors)
+                self.streams.mend()
+                self.sock.sendall(wire.frame(self.msgpack.packb(answer, use_bin_type=True)))
+            except OSError as error:  # the package closed our descriptor, or the server is gone
+                self.streams.tell("the worker lost its channel to the server: %s" % error)
+                return 1
+
+    def load(self, message, _descriptors):
+        began = time.monotonic()
+        try:
+            self.model = loading.load_model(message["root"], message["import_folders"], message["hidden"])
+        except loading.LoadingFailed as failure:
+            return {"failed": failure.as_data()}
+        seconds = time.monotonic() - began
+        version = "%d.%d.%d" % sys.version_info[:3]
+        return {"ready": {"python": version, "pid": os.getpid(), "seconds": seconds}}
+
+    def predict(self, message, descriptors):
+        if len(descriptors) != 2:
+            raise OSError("a request came with %d descriptors instead of 2" % len(descriptors))
+        body, response = descriptors
+        try:
+            return self.answer(message, body, response)
+        finally:
+            os.close(body)
+            os.close(response)
+
+    def answer(self, message, body, response):
+        began = time.monotonic()
+        try:
+            data = self.decode(body, message["size"])
+        except Exception as error:  # whatever msgpack finds wrong with the body is the caller's to mend
+            return error_of(wire.ERROR_REQUEST, "the body is not valid msgpack: %s" % loading.describe(error))
+        decoded = time.monotonic()
+        try:
+            outputs = self.encoding.materialise(self.model.predict(data))
+        except BaseException as error:  # the package may raise anything, SystemExit too
+            return error_of(wire.ERROR_MODEL, *loading.explain("predict(data)", error))
+        predicted = time.monotonic()
+        del data
+        try:
+            size, skeleton = self.encoding.write_outputs(outputs, response, message["accept"])
+        except self.encoding.Unwritable as error:
+            return error_of(wire.ERROR_OUTPUT, str(error))
+        except Exception as error:  # an object of the package's that fails while it is looked at
+            return error_of(wire.ERROR_OUTPUT, *loading.explain("writing the outputs", error))
+        encoded = time.monotonic()
+        timings = {"decode": decoded - began, "predict": predicted - decoded, "encode": encoded - predicted}
+        return {"done": {"size": size, "skeleton": skeleton, "timings": timings}}
+
+    def decode(self, body, size):
+        with mmap.mmap(body, size, access=mmap.ACCESS_READ) as mapping:
+            message = self.msgpack.unpackb(mapping, raw=False, strict_map_key=True)
+        return request.adapt(message)
+
+
+def error_of(kind, text, traceback=""):
+    return {"error": {"kind": kind, "text": wire.shorten(text), "traceback": wire.shorten(traceback)}}

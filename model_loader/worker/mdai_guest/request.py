@@ -1,0 +1,51 @@
+"""From the request as it was sent to the `data` that `predict` gets."""
+
+
+def adapt(message):
+    """`message` as models expect it: the lists and mappings they index are there, and the files point at them.
+
+    Missing or null `annotations`, `label_classes` and `args` become empty (most public models index them without
+    looking). Each file gets `annotations` and `label_classes` by reference unless it has its own, as the documentation
+    says. Raises ValueError where there are no files to speak of.
+    """
+    if not isinstance(message, dict) or not isinstance(message.get("files"), list):
+        raise ValueError("the request is no map with a list under 'files'")
+    data = RequestData(message)
+    for key, empty in (("annotations", list), ("label_classes", list), ("args", dict)):
+        if data.get(key) is None:
+            data[key] = empty()
+    for file in data["files"]:
+        if isinstance(file, dict):
+            file.setdefault("annotations", data["annotations"])
+            file.setdefault("label_classes", data["label_classes"])
+    return data
+
+
+class RequestData(dict):
+    """A request that also answers to the name it had in version 0.1 of the interface.
+
+    `data["instances"]` is a list of `{"file": bytes, "tags": {…}}`, made from the files when it is first asked for.
+    """
+
+    def __missing__(self, key):
+        if key != "instances":
+            raise KeyError(key)
+        instances = self["instances"] = [_instance(file) for file in self["files"]]
+        return instances
+
+
+def _instance(file):
+    tags = file.get("dicom_tags")
+    if tags is None and file.get("content_type") == "application/dicom":
+        tags = _read_tags(file["content"])
+    return {"file": file["content"], "tags": tags or {}}
+
+
+def _read_tags(content):
+    import io
+
+    import pydicom  # the package's own: models that ask for instances read DICOM
+
+    dataset = pydicom.dcmread(io.BytesIO(content), stop_before_pixels=True, force=True)
+    keywords = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "Modality")
+    return {keyword: str(dataset[keyword].value) for keyword in keywords if keyword in dataset}

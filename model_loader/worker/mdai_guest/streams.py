@@ -1,0 +1,68 @@
+"""Descriptors 0, 1 and 2: taken over before anything of the package's runs, mended after each call of it.
+
+Models print from Python and from C, close or redirect the standard streams, and run programs that do the same. None
+of that reaches the channel, which lives on a high descriptor, and after each call 0 is empty input and 1 and 2
+are the pipes again that the server reads.
+"""
+
+import ctypes
+import faulthandler
+import fcntl
+import io
+import os
+import sys
+
+#: Low descriptors are the ones that careless code closes or hopes to get from open().
+_HIGH = 64
+
+
+def to_high(descriptor):
+    """Move `descriptor` out of the way; returns its new number, which programs that are started don't inherit."""
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+    os.close(descriptor)
+    return moved
+
+
+class Streams:
+    """The worker's standard streams as the server set them up."""
+
+    def __init__(self):
+        self._originals = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _HIGH) for number in (0, 1, 2)]
+        self._identities = [_identity(descriptor) for descriptor in self._originals]
+        self._libc = ctypes.CDLL(None)
+        sys.stdin = sys.__stdin__ = _text(0, "r")
+        sys.stdout = sys.__stdout__ = _text(1, "w")
+        sys.stderr = sys.__stderr__ = _text(2, "w")
+        faulthandler.enable(file=self._originals[2])
+
+    def mend(self):
+        """Flush what is buffered, in C too, and put the three streams back where they were."""
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (AttributeError, OSError, ValueError):
+                continue  # gone, closed or pointing at a closed descriptor: mended below
+        self._libc.fflush(None)
+        for number, (original, identity) in enumerate(zip(self._originals, self._identities)):
+            if _identity(number) != identity:
+                os.dup2(original, number, inheritable=True)
+        for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+            stream = getattr(sys, name)
+            if stream is None or getattr(stream, "closed", False):
+                setattr(sys, name, _text(number, mode))
+
+    def tell(self, text):
+        """Write a line of the worker's own to the server's copy of the model's stderr."""
+        os.write(self._originals[2], (text + "\n").encode("utf-8", "backslashreplace"))
+
+
+def _identity(descriptor):
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _text(descriptor, mode):
+    return io.open(descriptor, mode, buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)

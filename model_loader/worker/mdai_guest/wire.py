@@ -1,0 +1,96 @@
+"""What crosses between the server and the worker: frames on the socket and the skeleton's extension types.
+
+Both sides import this module, so it keeps to Python 3.7 and imports nothing but the standard library.
+
+A frame is a 4-byte big-endian length and a msgpack map of that many bytes. The parent speaks first:
+
+    parent -> worker   {"do": "load", "root", "import_folders", "hidden"}
+    worker -> parent   {"ready": {"python", "pid", "seconds"}}
+                       or {"failed": {"kind", "text", "traceback"}}
+    parent -> worker   {"do": "predict", "id", "size", "accept"} + 2 descriptors: request, response
+    worker -> parent   {"done": {"size", "skeleton", "timings"}}
+                       or {"error": {"kind", "text", "traceback"}}
+
+Every frame is small. The response's bytes and, behind them, the skeleton's lie in the response buffer; "size" and
+"skeleton" are their lengths. Errors cross as data: a kind from the lists below, a text for people, the model's
+own traceback.
+
+The skeleton is a msgpack picture of what `predict` returned, with one entry per output and a summary for
+whatever is large: see `skeleton` for how it is made and `app.interface.skeleton` for how it is read.
+"""
+
+import array
+import os
+import socket
+import struct
+
+#: A value whose type is not exactly a builtin one: [type name, converted value].
+EXT_TYPED = 1
+#: A list, array, long string or large bytes: a map of facts about it.
+EXT_SUMMARY = 2
+#: Something msgpack cannot carry: [type name, repr, reason].
+EXT_UNWRITABLE = 3
+
+#: Why a worker did not become ready.
+FAILED_IMPORT, FAILED_CLASS, FAILED_INIT = "import", "class", "init"
+#: Why a request failed in a worker that lives on.
+ERROR_REQUEST, ERROR_MODEL, ERROR_OUTPUT = "request", "model", "output"
+
+#: Longest text or traceback that crosses, in characters: the end of a traceback says most.
+MAX_TEXT = 20000
+MAX_FRAME = 1 << 20
+_LENGTH = struct.Struct(">I")
+#: Bytes in front of each frame's payload.
+HEADER = _LENGTH.size
+
+
+def frame(payload):
+    """The bytes of one frame around the msgpack bytes `payload`."""
+    return _LENGTH.pack(len(payload)) + payload
+
+
+def frame_length(header):
+    """How many bytes follow this 4-byte `header`. Raises ValueError for more than a frame may have."""
+    (length,) = _LENGTH.unpack(header)
+    if length > MAX_FRAME:
+        raise ValueError("a frame of %d bytes, %d is the most" % (length, MAX_FRAME))
+    return length
+
+
+def shorten(text):
+    """`text` with its middle left out where it is longer than may cross."""
+    if len(text) <= MAX_TEXT:
+        return text
+    left = MAX_TEXT // 4
+    return "%s\n[… %d characters left out …]\n%s" % (
+        text[:left],
+        len(text) - MAX_TEXT,
+        text[left - MAX_TEXT :],
+    )
+
+
+def receive_frame(sock):
+    """One frame's payload and the descriptors that came with it, or (None, []) when the other side is gone."""
+    header, descriptors = _receive_exactly(sock, HEADER)
+    if header is None:
+        return None, descriptors
+    payload, more = _receive_exactly(sock, frame_length(header))
+    return payload, descriptors + more
+
+
+def _receive_exactly(sock, count):
+    data = bytearray()
+    descriptors = array.array("i")
+    while len(data) < count:
+        space = socket.CMSG_SPACE(4 * descriptors.itemsize)
+        chunk, ancillary, _flags, _address = sock.recvmsg(count - len(data), space)
+        for level, kind, content in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                whole = len(content) - len(content) % descriptors.itemsize
+                descriptors.frombytes(content[:whole])
+        if not chunk:
+            return None, list(descriptors)
+        data += chunk
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)
+    return bytes(data), list(descriptors)

@@ -1,0 +1,65 @@
+"""The worker's own msgpack: one folder for each kind of interpreter, apart from every model's environment.
+
+A model may pin any msgpack, or none. The worker imports its own from here before it lets the model's code in.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from model_loader.environment_cache import CacheSlot
+from model_loader.errors import InstallFailed
+from model_loader.installer import NOT_FOR_THE_WORKER, Installer
+from model_loader.interpreters import Interpreter, python_runs
+from model_loader.uv_process import UvFailed
+
+REQUIREMENT = "msgpack>=1.0.5"
+
+
+def worker_runtime(interpreter: Interpreter, *, cache: Path, installer: Installer) -> Path:
+    """Return the folder with msgpack for this interpreter; install it there the first time.
+
+    Parameters:
+        cache: the cache's top folder
+
+    Raises:
+        InstallFailed: it cannot be installed; uv's words are in the text.
+        EnvironmentBuildError: the cache cannot be written, or the build was cancelled.
+    """
+
+    def build(folder: Path) -> dict[str, Any]:
+        installer.progress(f"Installing msgpack for workers on Python {interpreter.version}.")
+        site = folder / "site"
+        target = ("--python", interpreter.path, "--target", site)
+        try:
+            installer.uv(folder).run(
+                *("pip", "install", *target, "--no-deps", "--compile-bytecode"),
+                *installer.arguments,
+                REQUIREMENT,
+                cwd=folder,
+                without=NOT_FOR_THE_WORKER,
+            )
+        except UvFailed as error:
+            raise InstallFailed(
+                f"msgpack, which a worker on Python {interpreter.version} needs, cannot be installed:\n\n"
+                f"{error.output}\n\nCheck the network and pip's configuration (`pip config debug`)."
+            ) from error
+        compiled = _imports(interpreter, site, "msgpack._cmsgpack")
+        if not compiled:
+            installer.progress(
+                f"msgpack came without its compiled part for Python {interpreter.version}: it works, and "
+                "large requests and masks will be slow. A package index with wheels for it would help."
+            )
+        return {"version": interpreter.version, "compiled": compiled}
+
+    finished = CacheSlot(cache / "runtime" / interpreter.tag).get(
+        build,
+        usable=lambda folder, notes: _imports(interpreter, folder / "site", "msgpack"),
+        progress=installer.progress,
+        cancellation=installer.cancellation,
+    )
+    return finished.folder / "site"
+
+
+def _imports(interpreter: Interpreter, site: Path, module: str) -> bool:
+    program = f"import sys; sys.path.insert(0, sys.argv[1]); import {module}"
+    return python_runs(interpreter.path, "-B", "-c", program, str(site))

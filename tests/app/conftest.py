@@ -1,0 +1,181 @@
+"""A service whose model is a plain object, in process and behind a real socket."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Self
+
+import msgpack
+import pytest
+import uvicorn
+
+from app.application import create_app
+from app.exchange import FrontDoor
+from app.settings import Settings
+from model_loader.config import ModelConfig
+from model_loader.package import ModelPackage
+from model_loader.shared_buffer import SharedBuffer
+
+
+class FakePrediction:
+    """An answer in a shared buffer, as a worker leaves it."""
+
+    def __init__(self, response: bytes, size: int, skeleton: bytes) -> None:
+        self.body = SharedBuffer.create()
+        self.body.write(response)
+        self.size = size
+        self.skeleton = skeleton
+        self.timings = {"queue": 0.001, "decode": 0.002, "predict": 0.003, "encode": 0.004}
+        self.is_closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.body.close()
+        self.is_closed = True
+
+
+class FakePool:
+    """Keeps the contract of a worker pool with answers that the test sets; `hold` makes predictions wait."""
+
+    def __init__(self) -> None:
+        self.outputs: Any = []
+        self.response: bytes | None = None
+        self.missing_bytes = 0
+        self.not_ready: Exception | None = None
+        self.raises: BaseException | None = None
+        self.hold: asyncio.Event | None = None
+        self.bodies: list[Any] = []
+        self.requests: list[Any] = []
+        self.predictions: list[FakePrediction] = []
+        self.events: list[str] = []
+        self.has_begun = threading.Event()
+        self.was_dropped = threading.Event()
+
+    async def start(self) -> None:
+        self.events.append("started")
+
+    async def stop(self, grace: float) -> None:
+        self.events.append(f"stopped with {grace:g} s of grace")
+
+    def check_ready(self) -> None:
+        if self.not_ready is not None:
+            raise self.not_ready
+
+    async def predict(self, request: Any) -> FakePrediction:
+        self.requests.append(request)
+        self.bodies.append(request.body.read(0, request.body.size))
+        self.has_begun.set()
+        try:
+            if self.hold is not None:
+                await self.hold.wait()
+        except asyncio.CancelledError:
+            self.was_dropped.set()
+            raise
+        if self.raises is not None:
+            raise self.raises
+        packed = json.dumps(self.outputs).encode() if request.accept == "json" else msgpack.packb(self.outputs)
+        response = packed if self.response is None else self.response
+        prediction = FakePrediction(response, len(response) + self.missing_bytes, msgpack.packb(self.outputs))
+        self.predictions.append(prediction)
+        return prediction
+
+    def describe(self) -> dict[str, Any]:
+        reason = str(self.not_ready) if self.not_ready else ""
+        worker = {"id": 0, "state": "ready", "pid": 1, "device": "cpu"}
+        return {
+            "state": "not ready" if reason else "ready",
+            "reason": reason,
+            "environment": "Python 3.7.16",
+            "devices": ["cpu"],
+            "workers": [worker],
+        }
+
+
+@pytest.fixture
+def pool() -> FakePool:
+    """The model's end of the service."""
+    return FakePool()
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> ModelPackage:
+    """The smallest package there is."""
+    deploy = tmp_path / "lungs" / ".mdai" / "mdai_deploy.py"
+    deploy.parent.mkdir(parents=True)
+    deploy.write_text("class MDAIModel: ...\n")
+    config = ModelConfig.model_validate({"base_image": "py38", "env": {"TOKEN": "secret-value"}})
+    return ModelPackage("lungs", tmp_path / "lungs", config, ("A warning.",))
+
+
+@pytest.fixture
+def make_app(pool: FakePool, package: ModelPackage) -> Callable[..., FrontDoor]:
+    """The application, with options."""
+
+    def make(**options: Any) -> FrontDoor:
+        return create_app(Settings(**options), pool, package)
+
+    return make
+
+
+class Server(uvicorn.Server):
+    """uvicorn in a thread, with the HTTP parser and the event loop of the product."""
+
+    def __init__(self, app: FrontDoor) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="uvloop",
+                http="httptools",
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=5,
+            )
+        )
+        self.is_up = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.running_loop = asyncio.get_running_loop()
+        self.is_up.set()
+
+    def call(self, function: Callable[[], Any]) -> None:
+        """Run `function` on the server's loop."""
+        self.running_loop.call_soon_threadsafe(function)
+
+
+@contextlib.contextmanager
+def _served(app: FrontDoor) -> Iterator[SimpleNamespace]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = Server(app)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            assert server.is_up.wait(10)
+            host, port = listener.getsockname()
+            yield SimpleNamespace(host=host, port=port, url=f"http://{host}:{port}", call=server.call)
+        finally:
+            server.should_exit = True
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+@pytest.fixture
+def serve(make_app: Callable[..., FrontDoor]) -> Iterator[Callable[..., SimpleNamespace]]:
+    """Starts a real server on a free port of 127.0.0.1; gives its host, port, url and `call`."""
+    with contextlib.ExitStack() as stack:
+        yield lambda **options: stack.enter_context(_served(make_app(**options)))
+
+
+@pytest.fixture
+def log_of_app(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """Everything that the service logs."""
+    with caplog.at_level(logging.DEBUG):
+        yield caplog

@@ -1,0 +1,278 @@
+"""`mdai-model serve` from outside."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import psutil
+import pytest
+
+Serve = Callable[..., Any]
+Write = Callable[..., Path]
+
+ECHO = """
+import os
+class MDAIModel:
+    def predict(self, data):
+        file = data["files"][0]
+        return [{"type": "NONE", "study_uid": "1.2", "note": f"{len(file['content'])} bytes of {file['content_type']}"}]
+"""
+# Says that it runs by opening one fifo, and answers once somebody has opened the other.
+WAITING = """
+class MDAIModel:
+    def predict(self, data):
+        with open(data["args"]["began"], "w"):
+            pass
+        with open(data["args"]["go"]):
+            pass
+        return [{"type": "NONE", "study_uid": "1.2", "note": data["args"]["name"]}]
+"""
+REQUEST = {"files": [{"content": b"x" * 10, "content_type": "application/dicom"}]}
+MSGPACK = {"Content-Type": "application/msgpack"}
+
+
+def post_msgpack(service: Any, request: object = REQUEST) -> Any:
+    return service.post(content=msgpack.packb(request), headers=MSGPACK)
+
+
+def test_the_curl_line_of_the_readme_is_a_smoke_test(serve: Serve, package: Write, tmp_path: Path) -> None:
+    service = serve(package(ECHO), "--environment", "current").wait_until_ready()
+    dicom = tmp_path / "chest.dcm"
+    dicom.write_bytes(bytes(128) + b"DICM")
+    answer = subprocess.run(
+        ["curl", "-sS", "-F", f"files=@{dicom}", "-H", "Accept: application/json", f"{service.url}/predict"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert answer.stdout == '[{"type":"NONE","study_uid":"1.2","note":"132 bytes of application/dicom"}]'
+
+
+def test_the_answer_is_byte_for_byte_what_the_model_returned(serve: Serve, package: Write) -> None:
+    outputs = [
+        {
+            "type": "ANNOTATION",
+            "study_uid": "1.2",
+            "class_index": 0,
+            "data": {"mask": [[0, 1, 255], [2, 3.5, 70000]]},
+            "probability": [{"class_index": 0, "probability": 0.25}],
+            "explanations": [{"name": "a", "content": bytes(range(256)) * 3, "content_type": "image/png"}],
+        }
+    ]
+    service = serve(
+        package(f"class MDAIModel:\n    def predict(self, data):\n        return {outputs!r}\n"),
+        "--environment",
+        "current",
+    ).wait_until_ready()
+    for path in ("/predict", "/inference"):
+        answer = service.post(content=msgpack.packb(REQUEST), headers=MSGPACK)
+        assert (answer.status_code, answer.content) == (200, msgpack.packb(outputs)), path
+        assert answer.headers["content-type"] == "application/msgpack"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_it_with_nothing_left_behind(serve: Serve, package: Write, number: int) -> None:
+    service = serve(package(ECHO), "--environment", "current").wait_until_ready()
+    workers = service.workers()
+    assert workers
+    assert service.stop(number) == 0
+    assert not any(worker.is_running() for worker in workers)
+    assert list(service.temp.iterdir()) == []
+
+
+def test_what_runs_is_finished_and_what_is_new_refused_on_sigterm(
+    serve: Serve, package: Write, tmp_path: Path
+) -> None:
+    service = serve(package(WAITING), "--environment", "current").wait_until_ready()
+    began, go = tmp_path / "began", tmp_path / "go"
+    os.mkfifo(began)
+    os.mkfifo(go)
+    args = {"began": str(began), "go": str(go), "name": "finished"}
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(post_msgpack, service, REQUEST | {"args": args})
+        began.open().close()
+        service.process.send_signal(signal.SIGTERM)
+        _wait_until_refused(service.url)
+        go.open("w").close()
+        answer = running.result()
+    assert (answer.status_code, msgpack.unpackb(answer.content)[0]["note"]) == (200, "finished")
+    assert service.ended() == 0
+
+
+def _wait_until_refused(url: str) -> None:
+    import socket
+    from urllib.parse import urlsplit
+
+    address = urlsplit(url)
+    while True:
+        try:
+            socket.create_connection((address.hostname, address.port), timeout=5).close()
+        except ConnectionRefusedError:
+            return
+
+
+def test_workers_predict_side_by_side_and_one_more_waits(serve: Serve, package: Write, tmp_path: Path) -> None:
+    """`--workers 2` predicts two requests at once; a third runs when one of them is done."""
+    service = serve(package(WAITING), "--environment", "current", "--workers", "2")
+    service.wait_until_ready()
+    service.wait_for_line(r"worker 2 is ready")
+    began, go = tmp_path / "began", tmp_path / "go"
+    os.mkfifo(began)
+    os.mkfifo(go)
+    args = {"began": str(began), "go": str(go)}
+    with ThreadPoolExecutor() as pool:
+        answers = [
+            pool.submit(post_msgpack, service, REQUEST | {"args": args | {"name": str(number)}}) for number in range(3)
+        ]
+        for _ in range(2):
+            began.open().close()
+        workers = _busy_workers(service, 2)
+        assert service.get("/info").json()["waiting"] == 1
+        assert [worker["state"] for worker in workers] == ["busy", "busy"]
+        reader = pool.submit(lambda: began.open().close())
+        while not reader.done():
+            _open_if_read(go)
+        while not all(answer.done() for answer in answers):
+            _open_if_read(go)
+    notes = sorted(msgpack.unpackb(answer.result().content)[0]["note"] for answer in answers)
+    assert notes == ["0", "1", "2"]
+
+
+def _busy_workers(service: Any, waiting: int) -> list[Any]:
+    while True:
+        info = service.get("/info").json()
+        if info["waiting"] == 1:
+            return list(info["workers"])
+
+
+def _open_if_read(fifo: Path) -> None:
+    """Let one reader of `fifo` go on, if there is one."""
+    try:
+        os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+    except OSError:
+        os.sched_yield()
+
+
+def test_sigkill_of_the_server_leaves_no_worker_and_the_next_start_tidies_up(serve: Serve, package: Write) -> None:
+    folder = package(ECHO)
+    service = serve(folder, "--environment", "current").wait_until_ready()
+    workers = service.workers()
+    service.stop(signal.SIGKILL)
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert not alive
+    left = set(service.temp.iterdir())
+    assert left, "the killed server had no time to remove its folder"
+    again = serve(folder, "--environment", "current").wait_until_ready()
+    assert not left & set(again.temp.iterdir())
+
+
+def test_a_model_that_fails_to_load_is_explained_while_health_stays_green(serve: Serve, package: Write) -> None:
+    service = serve(package("import no_such_module\n"), "--environment", "current")
+    service.wait_for_line("no_such_module")
+    assert service.get("/healthz").status_code == 200
+    ready = service.get("/ready")
+    assert ready.status_code == 503
+    assert "no_such_module" in ready.text
+    answer = post_msgpack(service)
+    assert answer.status_code == 503
+    assert answer.text.startswith("Error initializing model: ")
+    assert "requirements.txt" in answer.text
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_a_crash_costs_one_request(serve: Serve, package: Write) -> None:
+    code = """
+import os, signal
+class MDAIModel:
+    def predict(self, data):
+        if data["args"].get("crash"):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return [{"type": "NONE", "study_uid": str(os.getpid())}]
+"""
+    service = serve(package(code), "--environment", "current").wait_until_ready()
+    before = msgpack.unpackb(post_msgpack(service).content)[0]["study_uid"]
+    answer = post_msgpack(service, REQUEST | {"args": {"crash": "yes"}})
+    assert answer.status_code == 500
+    assert answer.text.startswith("Error running model: ")
+    assert "SIGSEGV" in answer.text
+    service.wait_for_line(r"worker 2 is ready")
+    after = msgpack.unpackb(post_msgpack(service).content)[0]["study_uid"]
+    assert before != after
+
+
+def test_a_predict_that_never_ends_is_killed_at_its_deadline(serve: Serve, package: Write) -> None:
+    code = """
+class MDAIModel:
+    def predict(self, data):
+        while True:
+            try:
+                pass
+            except:
+                pass
+"""
+    service = serve(package(code), "--environment", "current", "--predict-timeout", "1s").wait_until_ready()
+    answer = post_msgpack(service)
+    assert answer.status_code == 504
+    assert "--predict-timeout" in answer.text
+    service.wait_for_line(r"worker 2 is ready")
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda folder: folder / "missing.zip", "missing.zip"),
+        (lambda folder: _file(folder / "model.zip", b"this is no archive"), "model.zip"),
+        (lambda folder: _deploy(folder, config="- a\n- b\n"), "config.yaml"),
+        (lambda folder: _deploy(folder, config="base_image: py27\n"), "py27"),
+        (lambda folder: _file(folder / "lost" / "mdai_deploy.py", b"").parent, ".mdai"),
+    ],
+)
+def test_what_cannot_be_served_ends_with_code_2_and_a_sentence(
+    make: Callable[[Path], Path], sentence: str, tmp_path: Path
+) -> None:
+    from tests.end_to_end.conftest import COMMAND
+
+    temp = tmp_path / "temp"
+    temp.mkdir()
+    ended = subprocess.run(
+        [COMMAND, "serve", make(tmp_path / "source"), "--port", "0"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"TMPDIR": str(temp)},
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("mdai-model: ")
+    assert sentence in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert list(temp.iterdir()) == []
+
+
+def _file(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def _deploy(folder: Path, config: str) -> Path:
+    _file(folder / ".mdai" / "mdai_deploy.py", b"class MDAIModel:\n    def predict(self, data): return []\n")
+    _file(folder / ".mdai" / "config.yaml", config.encode())
+    return folder
+
+
+def test_a_port_that_is_taken_is_said_with_the_option_that_helps(serve: Serve, package: Write) -> None:
+    from tests.end_to_end.conftest import COMMAND
+
+    folder = package(ECHO)
+    service = serve(folder, "--environment", "current")
+    port = service.url.rsplit(":", 1)[1]
+    ended = subprocess.run(
+        [COMMAND, "serve", folder, "--host", "127.0.0.1", "--port", port], capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 2
+    assert "--port" in ended.stderr
