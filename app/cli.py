@@ -20,6 +20,7 @@ cli = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
@@ -55,15 +56,9 @@ Package = Annotated[
 ]
 
 
-def _option(name: str, help_text: str, metavar: str = "TEXT") -> Any:
-    """An option whose value `Settings` reads, from the command line or from MDAI_MODEL_<NAME>."""
-    variable = "MDAI_MODEL_" + name.strip("-").replace("-", "_").upper()
-    return typer.Option(name, help=f"{help_text} [{variable}]", metavar=metavar, show_default=False)
-
-
-def _switch(name: str, help_text: str) -> Any:
-    variable = "MDAI_MODEL_" + name.strip("-").replace("-", "_").upper()
-    return typer.Option(name, help=f"{help_text} [{variable}]", show_default=False)
+def _option(name: str, help_text: str, metavar: str) -> Any:
+    """An option whose text `Settings` reads; without it, MDAI_MODEL_<NAME> in the environment or the default count."""
+    return typer.Option(name, help=help_text, metavar=metavar, show_default=False)
 
 
 Text = str | None
@@ -117,7 +112,10 @@ def serve(
     max_queue: Annotated[
         Text, _option("--max-queue", "Requests that may wait, for each worker (default 16).", "N")
     ] = None,
-    strict: Annotated[bool | None, _switch("--strict", "Judge outputs exactly as the reference server does.")] = None,
+    strict: Annotated[
+        bool | None,
+        typer.Option("--strict", help="Judge outputs exactly as the reference server does.", show_default=False),
+    ] = None,
     model_root: ModelRootOption = None,
     cache_dir: CacheOption = None,
     log_level: Annotated[
@@ -129,10 +127,15 @@ def serve(
 ) -> None:
     """Serve PACKAGE over HTTP: POST /predict, /healthz, /ready, /info, /docs.
 
-    The service answers at once; the package's environment is built (once) and its model loaded behind it, and /ready
-    tells when it can predict. Sizes are written 5MB or 2GiB, durations 30, 90s or 10m.
+    The service answers at once; the package's environment is built (once) and its model loaded behind it, and
+    /ready tells when it can predict.
 
-    Try it:  curl -F files=@chest.dcm -H 'Accept: application/json' localhost:6324/predict
+    Each option is also read from the environment: --startup-timeout from MDAI_MODEL_STARTUP_TIMEOUT, and so on.
+    Sizes are written 5MB or 2GiB, durations 30 (seconds), 90s or 10m.
+
+    Try it:
+
+    `curl -F files=@chest.dcm -H 'Accept: application/json' localhost:6324/predict`
     """
     from app.serving import run_server
 

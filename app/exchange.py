@@ -150,7 +150,7 @@ def _request_id(given: bytes) -> str:
 
 
 def _write_access_line(exchange: Exchange) -> None:
-    level = logging.DEBUG if exchange.path in _PROBES and exchange.status == 200 else logging.INFO
+    level = logging.DEBUG if exchange.path in _PROBES else logging.INFO
     if not access.isEnabledFor(level):
         return
     status = exchange.status or 499  # 499: as nginx notes a client that left before its answer

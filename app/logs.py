@@ -31,6 +31,7 @@ def configure(level: str, form: Form, stream: TextIO | None = None) -> None:
     _leave_out_what_no_line_shows()
     # The form parser warns with characters of the body; this service reports the same faults itself.
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # starting and stopping is told here
 
 
 def _leave_out_what_no_line_shows() -> None:

@@ -1,21 +1,18 @@
 """A multipart form rewritten, while it arrives, into the msgpack map that a worker reads.
 
-Parts named `files` (or `file`, `files[]`) stream into the buffer as `{"content", "content_type"}`. `args` is
-a JSON object, every other field is one argument; `annotations` and `label_classes` are JSON. Arguments become
-strings: JSON strings as they are, anything else as the JSON text that was sent (`true`, `1.50`, `{"a": 1}`).
-
-A file's length is known only at its end, so msgpack headers of a fixed size are written first and patched
-then.
+Parts named `files` (or `file`, `files[]`) stream into the buffer as `{"content", "content_type"}`; every other
+part is a small field (see `app.form_fields`). A file's length is known only at its end, so msgpack headers of a
+fixed size are written first and patched then.
 """
 
 import struct
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from app.form_fields import JSON_FIELDS, packed_members, utf8_text
 from app.interface.errors import InvalidRequest, MalformedBody
 from app.interface.wording import visible
 from app.refusals import BodyTooLarge
@@ -28,7 +25,6 @@ MAX_FIELD_BYTES = 4 * 1024**2
 MAX_PART_HEADER_BYTES = 8 * 1024
 
 FILE_NAMES = ("files", "file", "files[]")
-JSON_LISTS = ("annotations", "label_classes")
 
 # What clients say when they do not know: RFC 7578's default, curl's, Python's, and older browsers'.
 _TELLS_NOTHING = (
@@ -107,7 +103,7 @@ class FormToMsgpack:
             raise InvalidRequest(
                 "The form has no file. Send each file as a part named files (curl: -F files=@chest.dcm)."
             )
-        members = _members(self._fields)
+        members = packed_members(self._fields)
         for key, value in members.items():
             self._buffer.write(_encode(key) + value)
         self._buffer.patch(self._count_at + 1, struct.pack(">I", self._files))
@@ -142,7 +138,7 @@ class FormToMsgpack:
                 "A part of the form has no `Content-Disposition: form-data` header with a name. "
                 "Let the client's library build the whole form."
             )
-        name = _text(options[b"name"], "The name of a part")
+        name = utf8_text(options[b"name"], "The name of a part")
         media = self._headers.get(b"content-type", b"").decode("latin-1").strip()
         if name in FILE_NAMES:
             self._part = self._begin_file(name, media, has_filename=b"filename" in options)
@@ -169,7 +165,7 @@ class FormToMsgpack:
         return _File(self._buffer, media)
 
     def _begin_field(self, name: str, *, has_filename: bool) -> "_Field":
-        if has_filename and name not in (*JSON_LISTS, "args"):
+        if has_filename and name not in JSON_FIELDS:
             raise InvalidRequest(
                 f"The part {visible(name)} carries a file. Files belong in parts named files "
                 "(curl: -F files=@chest.dcm)."
@@ -243,54 +239,3 @@ class _File:
             media = recognise(self._head) or media or "application/octet-stream"
         self._buffer.patch(self._length_at, struct.pack(">I", self._size))
         self._buffer.write(_encode("content_type") + _encode(media))
-
-
-def _members(fields: dict[str, bytes]) -> dict[str, bytes]:
-    """The keys beside `files`, each with its value packed; a key without a field is left out."""
-    members = {name: _packed_json(name, fields[name]) for name in JSON_LISTS if name in fields}
-    args = _json_args(fields["args"]) if "args" in fields else {}
-    for name, value in fields.items():
-        if name in (*JSON_LISTS, "args"):
-            continue
-        if name in args:
-            raise InvalidRequest(f"The argument {visible(name)} is there twice: as a field and inside args.")
-        args[name] = _text(value, f"The field {visible(name)}")
-    if args:
-        members["args"] = _encode(args)
-    return members
-
-
-def _json_args(text: bytes) -> dict[str, str]:
-    values = _json("args", text, dict[str, msgspec.Raw])
-    return {key: _argument(bytes(value)) for key, value in values.items()}
-
-
-def _argument(value: bytes) -> str:
-    if value.startswith(b'"'):
-        return str(_json("args", value, str))
-    return _text(value, "The field args")
-
-
-def _packed_json(name: str, text: bytes) -> bytes:
-    try:
-        return _encode(_json(name, text, Any))
-    except OverflowError:
-        raise InvalidRequest(f"The field {name} holds an integer that is longer than 64 bits.") from None
-
-
-def _json(name: str, text: bytes, kind: Any) -> Any:
-    try:
-        return msgspec.json.decode(text, type=kind)
-    except msgspec.ValidationError as error:
-        raise InvalidRequest(f"The field {name} cannot be used: {error}.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MalformedBody(f"The field {name} is not valid JSON: {error}.") from None
-    except RecursionError:
-        raise MalformedBody(f"The field {name} is nested too deeply.") from None
-
-
-def _text(value: bytes, what: str) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        raise MalformedBody(f"{what} is not UTF-8 text.") from None

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
@@ -34,7 +35,8 @@ def run_server(source: Path, options: Mapping[str, Any]) -> None:
     with _ending_on_signals(), RunFolder() as run:
         package = _open(source, run, settings)
         devices = _devices(package, settings)
-        for warning in (*stray_variables(), *package.config_warnings, *devices.warnings):
+        warnings = (*stray_variables(), *package.config_warnings, *devices.warnings, *_ignored(package, settings))
+        for warning in warnings:
             log.warning("%s", warning)
         with _listening(settings) as listener:
             pool = WorkerPool(
@@ -87,6 +89,13 @@ def _devices(package: ModelPackage, settings: Settings) -> DevicePlan:
         return plan_devices(package.config.device_type, settings.device, settings.workers, os.environ)
     except DeviceError as error:
         fail(error.text)
+
+
+def _ignored(package: ModelPackage, settings: Settings) -> Iterator[str]:
+    own = "{}.{}".format(*sys.version_info)
+    wanted = package.config.python_version
+    if settings.environment == "current" and wanted != own:
+        yield f"config.yaml asks for Python {wanted}; --environment current runs the model on the server's own {own}."
 
 
 def _environment_request(settings: Settings) -> EnvironmentRequest:

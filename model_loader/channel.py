@@ -19,9 +19,13 @@ Message = dict[str, Any]
 
 
 class Channel:
-    """One connected Unix stream socket. `on_message` gets each message, `on_end` is called once when it ends."""
+    """One connected Unix stream socket.
 
-    def __init__(self, on_message: Callable[[Message], None], on_end: Callable[[], None]) -> None:
+    `on_message` gets each message. When the channel ends, `on_end` is called once: with False where the other side
+    closed it or is gone, with True where it sent something that is no message.
+    """
+
+    def __init__(self, on_message: Callable[[Message], None], on_end: Callable[[bool], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_message = on_message
         self._on_end = on_end
@@ -64,18 +68,20 @@ class Channel:
         except OSError:
             data = b""
         if not data:
-            self.close()
-            self._on_end()
+            self._end(is_spoiled=False)
             return
         self._received += data
         try:
             messages = self._complete_messages()
         except (ValueError, msgspec.MsgspecError):  # the package found our descriptor and wrote to it
-            self.close()
-            self._on_end()
+            self._end(is_spoiled=True)
             return
         for message in messages:
             self._on_message(message)
+
+    def _end(self, *, is_spoiled: bool) -> None:
+        self.close()
+        self._on_end(is_spoiled)
 
     def _complete_messages(self) -> list[Message]:
         messages = []

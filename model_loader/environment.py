@@ -8,6 +8,7 @@ interpreter that runs this server, a path is an environment of the operator's; n
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -94,18 +95,18 @@ def build_environment(
         BuildCancelled: it was stopped.
         EnvironmentBuildError: pip's configuration or the cache folder cannot be used.
     """
+    if request.mode == "current":
+        return _current()
     installer = Installer(
         environ, progress=progress, cancellation=cancellation or Cancellation(), offline=request.offline
     )
-    if request.mode == "current":
-        return _current(installer)
     cache = cache.absolute()
     if request.mode == "auto":
         return _automatic(package, request, cache, environ, installer)
     return _given(Path(request.mode), cache, environ, installer)
 
 
-def _current(installer: Installer) -> ModelEnvironment:
+def _current() -> ModelEnvironment:
     version = ".".join(str(part) for part in sys.version_info[:3])
     return ModelEnvironment(
         python=Path(sys.executable),
@@ -113,7 +114,7 @@ def _current(installer: Installer) -> ModelEnvironment:
         hidden=(SERVER_FOLDER,),
         description=f"Python {version}, the server's own environment",
         version=version,
-        packages=_listed(installer, Path(sys.executable)),
+        packages=tuple(sorted({(project.name, project.version) for project in metadata.distributions()})),
         cached=True,
     )
 
@@ -154,8 +155,7 @@ def _automatic(
         interpreter,
         preinstalled=preinstalled,
         requirements=requirements,
-        uv_environ=installer.environ,
-        arguments=installer.arguments,
+        installer=installer,
     )
     # The shebang lines of a venv's scripts hold its path, and the system limits their length.
     slot = CacheSlot(cache / "environments" / f"py{interpreter.series}-{key[:24]}")

@@ -78,26 +78,20 @@ class CacheSlot:
         found = self._finished(usable)
         if found is not None:
             return found
-        try:
-            with self._locked(progress, cancellation):
-                # Somebody may have finished it while this process waited for the lock.
-                found = self._finished(usable)
-                if found is not None:
-                    return found
-                self._sweep()
-                return self._built(build)
-        except OSError as error:
-            raise EnvironmentBuildError(
-                f"The cache folder {self.folder} cannot be used: {error}. Free some space or correct its "
-                "permissions, or let XDG_CACHE_HOME name a folder that this process can write."
-            ) from error
+        with self._locked(progress, cancellation):
+            # Somebody may have finished it while this process waited for the lock.
+            found = self._finished(usable)
+            return found if found is not None else self._built(build)
 
     def _built(self, build: Callable[[Path], dict[str, Any]]) -> Finished:
         attempt = self.folder / f"{ATTEMPT}{secrets.token_hex(4)}"
-        attempt.mkdir()
+        with self._written():
+            self._sweep()
+            attempt.mkdir()
         try:
             notes = build(attempt)
-            self._write_record({"schema": SCHEMA, "folder": attempt.name, "notes": notes})
+            with self._written():
+                self._write_record({"schema": SCHEMA, "folder": attempt.name, "notes": notes})
         except BaseException:
             shutil.rmtree(attempt, ignore_errors=True)
             raise
@@ -134,13 +128,14 @@ class CacheSlot:
 
     @contextmanager
     def _locked(self, progress: Progress, cancellation: Cancellation) -> Iterator[None]:
-        # What a package installs may hold a token in its metadata: nobody else needs to look.
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with self._written():
+            # What a package installs may hold a token in its metadata: nobody else needs to look.
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             begun = time.monotonic()
             waited = False
-            while not _try_lock(descriptor):
+            while not self._try_lock(descriptor):
                 if not waited:
                     waited = True
                     progress("Another process is building the same environment; waiting for it.")
@@ -152,10 +147,21 @@ class CacheSlot:
         finally:
             os.close(descriptor)
 
+    def _try_lock(self, descriptor: int) -> bool:
+        with self._written():
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+        return True
 
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        """Explain what goes wrong with the cache folder itself."""
+        try:
+            yield
+        except OSError as error:
+            raise EnvironmentBuildError(
+                f"The cache folder {self.folder} cannot be used: {error}. Free some space or correct its "
+                "permissions, or let XDG_CACHE_HOME name a folder that this process can write."
+            ) from error

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from model_loader.environment_cache import SCHEMA
+from model_loader.installer import Installer
 from model_loader.interpreters import Interpreter
 from model_loader.package import ModelPackage
 from model_loader.requirements_file import Requirements
@@ -41,15 +42,14 @@ def environment_key(
     *,
     preinstalled: Iterable[str],
     requirements: Requirements,
-    uv_environ: Mapping[str, str],
-    arguments: Iterable[str],
+    installer: Installer,
 ) -> str:
     """Return a SHA-256 in hexadecimal over what goes into the environment, where the package lies left out.
 
     Credentials in index addresses do not count. What an index offers, and what a branch in a ``git+https``
     line points to, may change without changing the key.
     """
-    deciding = {name: uv_environ[name] for name in _DECIDING if uv_environ.get(name)}
+    deciding = {name: installer.environ[name] for name in _DECIDING if installer.environ.get(name)}
     # A folder that a line installs is source code, with whatever lies in it.
     inside = [folder for folder in requirements.local_folders if folder.resolve().is_relative_to(package.root)]
     outside = sorted(set(requirements.local_folders) - set(inside))
@@ -63,7 +63,7 @@ def environment_key(
         "folders": [_file(file) for folder in outside for file in sorted(folder.rglob("*")) if file.is_file()],
         "settings": {name: redact(value) for name, value in deciding.items()},
         "settings files": [_file(Path(word)) for value in deciding.values() for word in value.split()],
-        "arguments": list(arguments),
+        "arguments": [*installer.arguments, installer.require_hashes, installer.overrules_index(requirements)],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -4,7 +4,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from model_loader.errors import EnvironmentBuildError
 from model_loader.pip_settings import read_pip_settings, uv_arguments, uv_environment
+from model_loader.requirements_file import Requirements
 from model_loader.uv_process import Cancellation, Progress, Uv
 
 # A wish about the model's requirements that does not concern what is installed besides them.
@@ -27,8 +29,6 @@ class Installer:
         environ: what uv sees
         arguments: further arguments of ``uv pip install``
         require_hashes: whether pip's configuration demands hashes in requirements files
-        default_index: whether the default index comes from pip's configuration, which a requirements file
-            may overrule, and not from a variable of uv's, which it may not
         offline: no network is to be used
 
     Raises:
@@ -50,20 +50,30 @@ class Installer:
         self.offline = self.environ.get("UV_OFFLINE", "").lower() not in ("", "0", "false", "no", "off")
         self.arguments = uv_arguments(settings, environ)
         self.require_hashes = settings.require_hashes
-        self.default_index = "UV_DEFAULT_INDEX" in self.environ and "UV_DEFAULT_INDEX" not in environ
+        self._index_of_pip = "UV_DEFAULT_INDEX" in self.environ and not environ.get("UV_DEFAULT_INDEX")
         self.progress = progress
         self.cancellation = cancellation
 
     def uv(self, project: Path | None = None) -> Uv:
         """Return uv; with a project folder it reads no settings out of the folders that it works in."""
         if project is not None:
-            (project / "pyproject.toml").write_text("[tool.uv]\n")
+            try:
+                (project / "pyproject.toml").write_text("[tool.uv]\n")
+            except OSError as error:
+                raise EnvironmentBuildError(f"The cache folder cannot be written: {error}.") from error
         return Uv(
             environ=self.environ,
             progress=self.progress,
             cancellation=self.cancellation,
             project=project,
         )
+
+    def overrules_index(self, requirements: Requirements) -> bool:
+        """Whether the requirements' own index replaces the configured one, as with pip.
+
+        It does where that comes from pip's configuration, and not where a variable of uv's names it.
+        """
+        return requirements.own_index and self._index_of_pip
 
     def installed(self, python: Path) -> dict[str, str]:
         """Return the version of each project that the interpreter's environment holds.

@@ -5,9 +5,11 @@ it has run and told its version. Looked at, in this order: pyenv's folder, the i
 ``PATH``, and the interpreter that runs this server. The newest patch release wins, the order breaks a tie.
 """
 
+import errno
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -141,7 +143,10 @@ def available_interpreters(*, environ: Mapping[str, str], own: Path = Path(sys.e
 
 
 def python_runs(python: Path, *arguments: str) -> bool:
-    """Whether ``PYTHON -I -S ARGUMENTS`` succeeds; where the machine is too busy to tell in time, say yes."""
+    """Whether ``PYTHON -I -S ARGUMENTS`` succeeds.
+
+    True as well where this machine is too busy or too full to tell: nothing is to be thrown away for that.
+    """
     try:
         answer = subprocess.run(
             [python, "-I", "-S", *arguments],
@@ -151,9 +156,9 @@ def python_runs(python: Path, *arguments: str) -> bool:
         )
     except subprocess.TimeoutExpired:
         return True
-    except OSError:
-        return False
-    return answer.returncode == 0
+    except OSError as error:
+        return error.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+    return answer.returncode in (0, -signal.SIGKILL)
 
 
 def _newest(parts: tuple[int, ...], environ: Mapping[str, str], own: Path) -> Interpreter | None:

@@ -2,7 +2,7 @@
 
 Standard input is the leash. Whoever starts this script keeps the other end of it open; when that end closes,
 on purpose or because its process was killed, this script kills its process group and with it the command and
-the command's children. It must therefore lead a process group of its own. The exit code is the command's, or
+the command's children. The exit code is the command's, or
 128 + N when signal N ended it. A grandchild that leaves the process group escapes.
 
 A script of its own, because a parent-death signal would not reach grandchildren (compilers, git), would need
@@ -24,6 +24,8 @@ def end_with_starter() -> None:
 
 def main() -> None:
     """Run the command on its leash and exit as it does."""
+    if os.getpgrp() != os.getpid():
+        os.setpgid(0, 0)
     command = sys.argv[1:]
     no_input = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
     child = os.posix_spawn(command[0], command, os.environ, file_actions=[no_input])

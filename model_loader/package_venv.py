@@ -120,8 +120,7 @@ def _install_requirements(
             *("-r", "requirements.txt"),
             cwd=package.mdai,
             environ=environ,
-            # The file's own index replaces pip's configured one.
-            without=("UV_DEFAULT_INDEX",) if requirements.own_index and installer.default_index else (),
+            without=("UV_DEFAULT_INDEX",) if installer.overrules_index(requirements) else (),
         )
     except UvFailed as error:
         raise InstallFailed(

@@ -217,7 +217,9 @@ class WorkerPool:
                 return launch
 
     def _progress(self, sentence: str) -> None:
-        self._reason = f"the model's environment is being prepared: {sentence}"
+        """Called from the thread that prepares."""
+        log.info("%s", sentence.strip())
+        self._reason = f"the model's environment is being prepared: {sentence.strip()}"
 
     async def _keep(self, slot: "_Slot") -> None:
         """Start the slot's worker again and again, for as long as the pool lives."""

@@ -229,7 +229,7 @@ class WorkerProcess:
         try:
             self._channel.send(message, descriptors)
         except OSError:
-            self._channel_ended()
+            self._channel_ended(is_spoiled=False)
         return self._reply
 
     def _answered(self, message: Message) -> None:
@@ -260,15 +260,18 @@ class WorkerProcess:
         self.kill()
         self._fail(late)
 
-    def _channel_ended(self) -> None:
-        if self.state not in (WorkerState.STOPPING, WorkerState.DEAD):
-            self._loop.call_later(_LAST_BREATH, self._cut_off)
+    def _channel_ended(self, is_spoiled: bool) -> None:
+        if self.state in (WorkerState.STOPPING, WorkerState.DEAD):
+            return
+        if is_spoiled:
+            self._cut_off("wrote into its channel to the server (into a descriptor that it did not open)")
+        else:  # most often because the process ends, which says more
+            manner = "closed its channel to the server (it closed descriptors that it did not open)"
+            self._loop.call_later(_LAST_BREATH, self._cut_off, manner)
 
-    def _cut_off(self) -> None:
+    def _cut_off(self, manner: str) -> None:
         if self.state is not WorkerState.DEAD:
-            self._killed_because = self._death(
-                "closed its channel to the server (it closed descriptors it did not open)"
-            )
+            self._killed_because = self._death(manner)
             self.kill()
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:

@@ -111,7 +111,7 @@ def vertices_doubts(facts: Summary) -> Iterator[Doubt]:
 
 
 def _content_doubts(facts: Summary, key: str, fix: str) -> Iterator[Doubt]:
-    if 0 in levels(facts):
+    if facts.length == 0 or 0 in (facts.shape or ()):
         text = f"data.{key} is empty, so nothing will be drawn"
         yield Doubt((key, "empty"), text, fix="leave out of the list what was not found")
     elif facts.nan:

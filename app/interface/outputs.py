@@ -52,8 +52,8 @@ def _judging(skeleton: bytes, label_classes: Sequence[LabelClass], is_strict: bo
         raise InvalidOutput("The outputs are nested too deeply to be judged: nest them less.") from None
     except SkeletonUnreadable as error:
         raise InvalidOutput(
-            f"The worker's description of the outputs cannot be read ({visible(str(error), 200)}). Does the model write "
-            "to descriptors or to memory that are not its own?"
+            f"The worker's picture of the outputs cannot be read ({visible(str(error), 200)}). "
+            "Does the model write to descriptors or to memory that are not its own?"
         ) from error
     if judgement.faults:
         raise InvalidOutput(judgement.faults.as_faults())

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
-from app.about import API_VERSION, SERVICE, service_version
+from app.about import API_VERSION, SERVICE, own_url, service_version
 from app.predictor import Predictor
 from app.settings import Settings
 from model_loader.package import ModelPackage
@@ -98,7 +98,8 @@ def info_routes(predictor: Predictor, settings: Settings, package: ModelPackage)
 
     @router.get("/", response_class=PlainTextResponse, include_in_schema=False)
     async def first_page(request: Request) -> PlainTextResponse:
-        return PlainTextResponse(_first_page(package.name, str(request.base_url).rstrip("/")))
+        host = request.headers.get("host", "").encode("latin-1")
+        return PlainTextResponse(_first_page(package.name, own_url(request.scope["scheme"], host)))
 
     return router
 

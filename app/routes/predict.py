@@ -1,17 +1,16 @@
 """`POST /predict`: one request, from its headers to the last byte of its answer."""
 
-import asyncio
 import logging
 import re
 import time
-from types import TracebackType
-from typing import Self
 
 from starlette.exceptions import HTTPException
 
+from app.about import own_url
 from app.accept import wanted_by
 from app.body import check_declared_length, media_type, receive_body
 from app.exchange import Exchange
+from app.hangup import UntilHangUp
 from app.interface.outputs import judge_in_slices
 from app.interface.request import RequestSummary, read_request_in_slices
 from app.patience import Patience
@@ -31,8 +30,6 @@ _CHUNK = 512 * 1024
 _SMALL = 64 * 1024
 _MEDIA = {"msgpack": b"application/msgpack", "json": b"application/json"}
 _LONGEST_WARNINGS = 2000
-# Most predictions end before anybody can hang up; only longer ones are worth a task that watches.
-_WATCH_AFTER_SECONDS = 0.05
 
 
 class PredictRoute:
@@ -53,7 +50,7 @@ class PredictRoute:
             uploaded_at = time.perf_counter()
             summary = await _summary_of(body)
             form = wanted_by(exchange.headers.get(b"accept", b"")).prediction
-            with _Watch(exchange):
+            with UntilHangUp(exchange):
                 request = PredictRequest(body=body, accept=form, request_id=exchange.request_id)
                 with await self._predictor.predict(request) as prediction:
                     body.close()
@@ -91,49 +88,18 @@ class PredictRoute:
     async def _stream(self, exchange: Exchange, prediction: Prediction, chunk: bytes) -> None:
         """Send the body, `chunk` first; a client that takes nothing for `read_timeout` seconds is cut off."""
         sent = 0
-        with Patience(self._settings.read_timeout) as patience:
-            while chunk:
-                sent += len(chunk)
-                more = sent < prediction.size
-                await exchange.send({"type": "http.response.body", "body": chunk, "more_body": more})
-                patience.renew()
-                chunk = prediction.body.read(sent, min(_CHUNK, prediction.size - sent))
+        try:
+            with Patience(self._settings.read_timeout) as patience:
+                while chunk:
+                    sent += len(chunk)
+                    more = sent < prediction.size
+                    await exchange.send({"type": "http.response.body", "body": chunk, "more_body": more})
+                    patience.renew()
+                    chunk = prediction.body.read(sent, min(_CHUNK, prediction.size - sent))
+        except TimeoutError:
+            raise ClientGone from None
         if sent < prediction.size:
             raise PredictFailed("The worker wrote less of the answer than it said.")
-
-
-class _Watch:
-    """Inside its `with` block, a client that closes the connection ends the request: ClientGone is raised."""
-
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-        self._watcher: asyncio.Task[None] | None = None
-        self._has_cancelled = False
-
-    def __enter__(self) -> Self:
-        self._served_by = asyncio.current_task()
-        self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_SECONDS, self._begin)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._timer.cancel()
-        if self._watcher is None:
-            return
-        self._watcher.cancel()
-        if kind is asyncio.CancelledError and self._has_cancelled and self._served_by is not None:
-            self._served_by.uncancel()
-            raise ClientGone from None
-
-    def _begin(self) -> None:
-        self._watcher = asyncio.get_running_loop().create_task(self._watch())
-
-    async def _watch(self) -> None:
-        while not self._exchange.gone:
-            await self._exchange.receive()
-        if not self._exchange.complete and self._served_by is not None:
-            self._has_cancelled = self._served_by.cancel()
 
 
 def _new_buffer() -> SharedBuffer:
@@ -167,10 +133,8 @@ def _told(warnings: tuple[str, ...]) -> Headers:
 
 
 def _how_to_post(exchange: Exchange) -> str:
-    host = exchange.headers.get(b"host", b"").decode("latin-1")
-    if not re.fullmatch(r"[\w.:\[\]-]{1,200}", host, re.ASCII):
-        host = "localhost:6324"
+    url = own_url(exchange.scope.get("scheme", "http"), exchange.headers.get(b"host", b""))
     return (
         f"{exchange.method} means nothing here: send the files with POST, for example\n\n"
-        f"    curl -F files=@chest.dcm -H 'Accept: application/json' http://{host}{exchange.path}"
+        f"    curl -F files=@chest.dcm -H 'Accept: application/json' {url}{exchange.path}"
     )

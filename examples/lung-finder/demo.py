@@ -116,13 +116,12 @@ def free_port() -> int:
 
 
 def wait_ready(process: subprocess.Popen[bytes], url: str, timeout: float) -> None:
-    """Ask /ready until it says yes, and tell its reason whenever that changes.
+    """Ask /ready until it says yes; how far the service is stands in its own log, which is shown.
 
     The first time takes as long as building the model's environment takes. Raises DemoError when the service
     ends or `timeout` seconds have passed.
     """
     started = time.monotonic()
-    reason = ""
     while True:
         if process.poll() is not None:
             raise DemoError(f"the service ended with exit code {process.returncode}; its words are above.")
@@ -132,9 +131,6 @@ def wait_ready(process: subprocess.Popen[bytes], url: str, timeout: float) -> No
             return
         if time.monotonic() - started > timeout:
             raise DemoError(f"the service was not ready after {timeout:.0f} s. It says: {text or 'nothing'}")
-        if text != reason:
-            reason = text
-            say(f"not ready yet: {text}")
         time.sleep(0.2)
 
 

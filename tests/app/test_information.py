@@ -68,8 +68,11 @@ def test_who_looks_at_predict_in_a_browser_learns_how_to_post(client: TestClient
     assert f"curl -F files=@chest.dcm -H 'Accept: application/json' http://testserver{path}" in answer.text
 
 
-def test_a_host_header_is_not_echoed_unless_it_is_one(client: TestClient) -> None:
-    assert "http://localhost:6324/predict" in client.get("/predict", headers={"Host": "$(rm -rf x)"}).text
+@pytest.mark.parametrize("path", ["/", "/predict"])
+@pytest.mark.parametrize("host", ["$(rm -rf x)", "[", "a/b", "x:99999999", ""])
+def test_a_host_header_is_not_echoed_unless_it_is_one(client: TestClient, path: str, host: str) -> None:
+    """It ends up in a command line that people copy."""
+    assert "http://localhost:6324/predict" in client.get(path, headers={"Host": host}).text
 
 
 def test_other_paths_and_methods_are_refused_in_words(client: TestClient) -> None:

@@ -1,6 +1,7 @@
 """One request through the application, the model being a plain object."""
 
 import asyncio
+import errno
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from model_loader import errors
+from model_loader.shared_buffer import SharedBuffer
 
 DICOM = b"\0" * 128 + b"DICM" + b"rest"
 BODY = msgpack.packb({"files": [{"content": DICOM, "content_type": "application/dicom"}]})
@@ -310,3 +312,16 @@ async def _exchange(app: Any, body: bytes) -> list[dict[str, Any]]:
 def test_json_numbers_of_an_error_are_json(client: TestClient) -> None:
     answer = client.post("/predict", content=b"", headers=MSGPACK | {"Accept": "application/json"})
     assert json.loads(answer.content)["status"] == 400
+
+
+@pytest.mark.parametrize("operation", ["create", "write"])
+def test_a_machine_without_memory_for_the_body_says_so_and_asks_to_come_back(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(SharedBuffer, operation, fail)
+    answer = client.post("/predict", content=BODY, headers=MSGPACK)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert "cannot hold the body (Too many open files)" in answer.text

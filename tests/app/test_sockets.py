@@ -40,16 +40,16 @@ def head(*lines: str, path: str = "/predict") -> bytes:
 
 
 def answer_on(client: socket.socket) -> tuple[int, str]:
-    """Status and body of the next answer, however it is framed."""
+    """Status and body of the next answer."""
     data = b""
     while b"\r\n\r\n" not in data:
-        piece = client.recv(65536)
-        assert piece, f"closed after {data!r}"
-        data += piece
+        byte = client.recv(1)
+        assert byte, f"closed after {data!r}"
+        data += byte
     top, _, body = data.partition(b"\r\n\r\n")
     length = next(int(line.split(b":")[1]) for line in top.split(b"\r\n") if line.lower().startswith(b"content-length"))
     while len(body) < length:
-        piece = client.recv(65536)
+        piece = client.recv(length - len(body))
         assert piece, "closed in the middle of the body"
         body += piece
     return int(top.split()[1]), body.decode(errors="replace")
@@ -246,7 +246,9 @@ def test_a_client_that_leaves_in_the_middle_of_the_answer_leaves_nothing_behind(
     assert httpx2.get(f"{server.url}/healthz", trust_env=False).status_code == 200
 
 
-def test_a_client_that_does_not_read_its_answer_is_cut_off(serve: Serve, pool: Any) -> None:
+def test_a_client_that_does_not_read_its_answer_is_cut_off(
+    serve: Serve, pool: Any, log_of_app: pytest.LogCaptureFixture
+) -> None:
     """Nobody can hold an answer's memory by not reading it."""
     pool.response = MEGABYTE * 100
     server = serve(read_timeout="200ms")
@@ -254,6 +256,7 @@ def test_a_client_that_does_not_read_its_answer_is_cut_off(serve: Serve, pool: A
         client.sendall(head("Content-Type: application/msgpack", f"Content-Length: {len(BODY)}") + BODY)
         assert client.recv(1000)
         wait_until(lambda: bool(pool.predictions) and pool.predictions[0].is_closed)
+    assert "Internal error" not in log_of_app.text
 
 
 def test_small_requests_share_a_connection(serve: Serve) -> None:
@@ -286,3 +289,43 @@ def test_healthz_answers_at_once_while_a_large_body_arrives(serve: Serve, pool: 
     assert len(pool.bodies) == 2
     times.sort()
     assert times[int(len(times) * 0.9)] < 0.2, "far above what is promised, since test machines are busy"
+
+
+def test_requests_may_be_sent_before_the_answers_to_earlier_ones(serve: Serve, pool: Any) -> None:
+    """HTTP/1.1 pipelining: every request gets its own answer, in order, a refused one between good ones too."""
+    server = serve()
+    good = head("Content-Type: application/msgpack", f"Content-Length: {len(BODY)}") + BODY
+    bad = head("Content-Type: application/msgpack", "Content-Length: 1") + b"\xc0"
+    with connected(server) as client:
+        client.sendall(good + bad + good)
+        assert [answer_on(client)[0] for _ in range(3)] == [200, 422, 200]
+
+
+def test_a_client_without_keep_alive_is_served(serve: Serve) -> None:
+    """HTTP/1.0, as old load balancers and health checks speak it."""
+    server = serve()
+    with connected(server) as client:
+        client.sendall(b"GET /ready HTTP/1.0\r\n\r\n")
+        assert answer_on(client) == (200, "ready\n")
+        assert client.recv(1) == b""
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"GARBAGE\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        head("Content-Type: application/msgpack", "Transfer-Encoding: chunked") + b"zz\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00",
+    ],
+)
+def test_what_is_no_http_harms_nobody(serve: Serve, pool: Any, request_bytes: bytes) -> None:
+    server = serve()
+    with connected(server) as client:
+        client.sendall(request_bytes)
+        client.shutdown(socket.SHUT_WR)
+        client.recv(1000)
+    assert pool.bodies == []
+    assert httpx2.get(f"{server.url}/healthz", trust_env=False).status_code == 200

@@ -26,13 +26,17 @@ class Service:
         self.temp.mkdir(exist_ok=True)
         self.cache = folder / "cache"
         environ = {name: value for name, value in os.environ.items() if not name.startswith("MDAI_MODEL_")}
+        command = [COMMAND, "serve", package, "--host", "127.0.0.1", "--port", "0", "--cache-dir", self.cache]
+        # Under nohup a hang-up is ignored, here and by what is started here.
+        inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)
         self.process = subprocess.Popen(
-            [COMMAND, "serve", package, "--host", "127.0.0.1", "--port", "0", "--cache-dir", self.cache, *options],
+            [*command, *options],
             env=environ | {"TMPDIR": str(self.temp)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
+        signal.signal(signal.SIGHUP, inherited)
         self.lines: list[str] = []
         self.url = ""
         self._changed = threading.Condition()

@@ -85,9 +85,7 @@ def test_a_signal_ends_it_with_nothing_left_behind(serve: Serve, package: Write,
     assert list(service.temp.iterdir()) == []
 
 
-def test_what_runs_is_finished_and_what_is_new_refused_on_sigterm(
-    serve: Serve, package: Write, tmp_path: Path
-) -> None:
+def test_what_runs_is_finished_and_what_is_new_refused_on_sigterm(serve: Serve, package: Write, tmp_path: Path) -> None:
     service = serve(package(WAITING), "--environment", "current").wait_until_ready()
     began, go = tmp_path / "began", tmp_path / "go"
     os.mkfifo(began)
@@ -112,6 +110,8 @@ def _wait_until_refused(url: str) -> None:
     while True:
         try:
             socket.create_connection((address.hostname, address.port), timeout=5).close()
+        except ConnectionResetError:
+            continue  # still in line when the listener closed
         except ConnectionRefusedError:
             return
 

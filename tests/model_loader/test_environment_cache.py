@@ -196,7 +196,7 @@ def test_the_record_is_small_and_readable(slot: CacheSlot) -> None:
 
 
 def test_the_default_folder_follows_the_user_s_cache(tmp_path: Path) -> None:
-    assert default_cache_folder({"HOME": "/home/u"}) == Path("/home/u/.cache/mdai-model")
+    assert default_cache_folder({"HOME": "/people/u"}) == Path("/people/u/.cache/mdai-model")
     assert default_cache_folder({"XDG_CACHE_HOME": "/c"}) == Path("/c/mdai-model")
     assert default_cache_folder({"HOME": "/h", "XDG_CACHE_HOME": "relative"}) == Path("/h/.cache/mdai-model")
     assert default_cache_folder(os.environ).is_absolute()

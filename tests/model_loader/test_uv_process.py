@@ -16,10 +16,10 @@ from model_loader.uv_process import BuildCancelled, Cancellation, Uv, UvFailed, 
 PATIENCE = 30.0
 
 ENDLESS = """#!{python}
-import os, subprocess, sys, time
-grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+import os, signal, subprocess, sys
+grandchild = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
 print("pids", os.getpid(), grandchild.pid, flush=True)
-time.sleep(1000)
+signal.pause()
 """
 
 

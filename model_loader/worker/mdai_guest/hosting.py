@@ -35,6 +35,7 @@ class Host:
         self.msgpack = msgpack
         self.encoding = encoding
         self.model = None
+        self.pid = os.getpid()
 
     def run(self):
         actions = {"load": self.load, "predict": self.predict}
@@ -56,7 +57,9 @@ class Host:
         try:
             self.model = loading.load_model(message["root"], message["import_folders"], message["hidden"])
         except loading.LoadingFailed as failure:
+            self.end_if_forked(failure.__context__)
             return {"failed": failure.as_data()}
+        self.end_if_forked()
         seconds = time.monotonic() - began
         version = "%d.%d.%d" % sys.version_info[:3]
         return {"ready": {"python": version, "pid": os.getpid(), "seconds": seconds}}
@@ -81,7 +84,9 @@ class Host:
         try:
             outputs = self.encoding.materialise(self.model.predict(data))
         except BaseException as error:  # the package may raise anything, SystemExit too
+            self.end_if_forked(error)
             return error_of(wire.ERROR_MODEL, *loading.explain("predict(data)", error))
+        self.end_if_forked()
         predicted = time.monotonic()
         del data
         try:
@@ -93,6 +98,19 @@ class Host:
         encoded = time.monotonic()
         timings = {"decode": decoded - began, "predict": predicted - decoded, "encode": encoded - predicted}
         return {"done": {"size": size, "skeleton": skeleton, "timings": timings}}
+
+    def end_if_forked(self, error=None):
+        """End a child that the package forked and that left its code as the parent does: it must not answer."""
+        if os.getpid() == self.pid:
+            return
+        code = 0
+        if isinstance(error, SystemExit):
+            code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        elif error is not None:
+            code = 1
+            self.streams.tell(loading.format_traceback(error))
+        self.streams.mend()
+        os._exit(code & 0xFF)
 
     def decode(self, body, size):
         with mmap.mmap(body, size, access=mmap.ACCESS_READ) as mapping:

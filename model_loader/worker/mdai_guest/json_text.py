@@ -4,6 +4,9 @@ import base64
 import json
 import math
 
+# Made once, out of reach of a package that replaces `json.dumps`.
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+
 
 def dump(value):
     """The JSON bytes of a value that came out of msgpack."""
@@ -14,7 +17,7 @@ def dump(value):
 
 
 def _dumps(value):
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")
+    return _ENCODER.encode(value).encode("ascii")
 
 
 def _presentable(value):

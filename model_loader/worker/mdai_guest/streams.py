@@ -30,6 +30,7 @@ class Streams:
         self._originals = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _HIGH) for number in (0, 1, 2)]
         self._identities = [_identity(descriptor) for descriptor in self._originals]
         self._libc = ctypes.CDLL(None)
+        self._c_streams = [_c_stream(self._libc, name) for name in ("stdout", "stderr")]
         sys.stdin = sys.__stdin__ = _text(0, "r")
         sys.stdout = sys.__stdout__ = _text(1, "w")
         sys.stderr = sys.__stderr__ = _text(2, "w")
@@ -37,19 +38,26 @@ class Streams:
 
     def mend(self):
         """Flush what is buffered, in C too, and put the three streams back where they were."""
-        for stream in (sys.stdout, sys.stderr):
+        for name in ("stdout", "stderr"):
             try:
-                stream.flush()
-            except (AttributeError, OSError, ValueError):
-                continue  # gone, closed or pointing at a closed descriptor: mended below
-        self._libc.fflush(None)
+                getattr(sys, name).flush()
+            except BaseException:  # gone, closed, or an object of the package's that raises anything
+                continue
+        self._flush_c()
         for number, (original, identity) in enumerate(zip(self._originals, self._identities)):
             if _identity(number) != identity:
                 os.dup2(original, number, inheritable=True)
         for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
-            stream = getattr(sys, name)
+            stream = getattr(sys, name, None)
             if stream is None or getattr(stream, "closed", False):
                 setattr(sys, name, _text(number, mode))
+
+    def _flush_c(self):
+        """Flush C's stdout and stderr. Not all streams with fflush(NULL): that waits for any that a thread reads."""
+        for stream in self._c_streams:
+            if self._libc.ftrylockfile(stream) == 0:
+                self._libc.fflush(stream)
+                self._libc.funlockfile(stream)
 
     def tell(self, text):
         """Write a line of the worker's own to the server's copy of the model's stderr."""
@@ -62,6 +70,12 @@ def _identity(descriptor):
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def _c_stream(libc, name):
+    """C's `FILE *` of that name, which macOS calls `__stdoutp`."""
+    symbol = "__%sp" % name if sys.platform == "darwin" else name
+    return ctypes.c_void_p.in_dll(libc, symbol)
 
 
 def _text(descriptor, mode):

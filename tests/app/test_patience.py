@@ -1,0 +1,60 @@
+"""A limit on pauses ends what stands still, and nothing else."""
+
+import asyncio
+
+import pytest
+
+from app.patience import Patience
+
+
+def test_standing_still_is_a_timeout() -> None:
+    async def stand_still() -> None:
+        with Patience(0.01):
+            await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(stand_still())
+
+
+def test_the_task_goes_on_unharmed_after_a_timeout() -> None:
+    async def go_on() -> int:
+        try:
+            with Patience(0.01):
+                await asyncio.Event().wait()
+        except TimeoutError:
+            task = asyncio.current_task()
+            assert task is not None
+            return task.cancelling()
+        return -1
+
+    assert asyncio.run(go_on()) == 0
+
+
+def test_what_keeps_moving_may_take_longer() -> None:
+    async def keep_moving() -> float:
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        with Patience(0.2) as patience:
+            while loop.time() < start + 0.5:
+                moved = asyncio.Event()
+                loop.call_later(0.02, moved.set)
+                await moved.wait()
+                patience.renew()
+        return loop.time() - start
+
+    assert asyncio.run(keep_moving()) >= 0.5
+
+
+def test_who_is_cancelled_from_outside_is_cancelled() -> None:
+    async def be_cancelled() -> None:
+        async def stand_still() -> None:
+            with Patience(60):
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(stand_still())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(be_cancelled())

@@ -1,0 +1,6 @@
+"""Spells the class with small letters."""
+
+
+class MdaiModel:
+    def predict(self, data):
+        return []

@@ -1,0 +1,6 @@
+"""Calls the method as other frameworks do."""
+
+
+class MDAIModel:
+    def forward(self, data):
+        return []

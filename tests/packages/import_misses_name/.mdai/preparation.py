@@ -1,0 +1,1 @@
+from json import float_of_old  # noqa: F401

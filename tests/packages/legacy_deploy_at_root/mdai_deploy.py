@@ -1,0 +1,1 @@
+raise RuntimeError("this one is for another platform")

@@ -1,0 +1,1 @@
+OWN = "model_loader"

@@ -1,0 +1,1 @@
+raise ImportError("this random.py is not the one that numpy wants")

@@ -1,0 +1,13 @@
+"""Ends the process behind Python's back."""
+
+import os
+
+from life import answer, start_children
+
+
+class MDAIModel:
+    def predict(self, data):
+        if "misbehave" not in data["args"]:
+            return answer()
+        start_children()
+        os._exit(9)
