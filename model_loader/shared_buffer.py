@@ -10,10 +10,14 @@ descriptor has been given away.
 import mmap
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self
+
+#: Freeing so many bytes takes the kernel about a millisecond.
+_SLOW_TO_FREE = 8 << 20
 
 
 class SharedBuffer:
@@ -73,10 +77,20 @@ class SharedBuffer:
                 mapping.close()
 
     def close(self) -> None:
-        """Give the memory back (once no worker holds the descriptor either). Closing twice is harmless."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        """Give the memory back (once no worker holds the descriptor either). Closing twice is harmless.
+
+        Memory that takes long to free is freed on a thread of its own: the event loop does not wait for it.
+        """
+        if self._fd < 0:
+            return
+        descriptor, self._fd = self._fd, -1
+        if os.fstat(descriptor).st_size < _SLOW_TO_FREE:
+            os.close(descriptor)
+            return
+        try:
+            threading.Thread(target=os.close, args=(descriptor,), name="free-buffer").start()
+        except RuntimeError:  # no more threads to be had, or the interpreter is about to end
+            os.close(descriptor)
 
     def __enter__(self) -> Self:
         return self
