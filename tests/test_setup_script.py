@@ -93,3 +93,14 @@ def test_an_apt_get_that_fails_is_shown(machine: Path) -> None:
     assert ended.returncode == 1
     assert "E: no network" in ended.stderr
     assert "apt-get could not install python3.11-venv" in ended.stderr
+
+
+def test_curl_is_wished_for_and_not_needed(machine: Path) -> None:
+    add_python(machine, "python3.11", "3.11")
+    (machine / "venv-module").touch()
+    add_command(machine, "id", "#!/bin/sh\necho 0\n")
+    add_command(machine, "apt-get", f'#!/bin/sh\necho "$*" >>"{machine}/installed"\nexit 100\n')
+    ended = set_up(machine)
+    assert "curl is missing" in ended.stdout
+    assert "update" in (machine / "installed").read_text()
+    assert "python3.11 -m venv --clear" in (machine / "calls").read_text()

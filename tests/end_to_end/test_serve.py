@@ -1,6 +1,7 @@
 """`mdai-model serve` from outside."""
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -40,6 +41,7 @@ def post_msgpack(service: Any, request: object = REQUEST) -> Any:
     return service.post(content=msgpack.packb(request), headers=MSGPACK)
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on this machine")
 def test_the_curl_line_of_the_readme_is_a_smoke_test(serve: Serve, package: Write, tmp_path: Path) -> None:
     service = serve(package(ECHO), "--environment", "current").wait_until_ready()
     dicom = tmp_path / "chest.dcm"
