@@ -126,12 +126,13 @@ def _run(settings: Settings, pool: WorkerPool, package: ModelPackage, listener: 
     import uvloop
 
     from app.application import create_app
+    from app.protocol import http_protocol
 
     config = uvicorn.Config(
         create_app(settings, pool, package),
         lifespan="on",
         ws="none",
-        http="httptools",
+        http=http_protocol(settings.read_timeout),
         log_config=None,
         access_log=False,
         server_header=False,

@@ -17,6 +17,7 @@ import uvicorn
 
 from app.application import create_app
 from app.exchange import FrontDoor
+from app.protocol import http_protocol
 from app.settings import Settings
 from model_loader.config import ModelConfig
 from model_loader.package import ModelPackage
@@ -128,12 +129,12 @@ def make_app(pool: FakePool, package: ModelPackage) -> Callable[..., FrontDoor]:
 class Server(uvicorn.Server):
     """uvicorn in a thread, with the HTTP parser and the event loop of the product."""
 
-    def __init__(self, app: FrontDoor) -> None:
+    def __init__(self, app: FrontDoor, read_timeout: float) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
                 loop="uvloop",
-                http="httptools",
+                http=http_protocol(read_timeout),
                 log_config=None,
                 access_log=False,
                 timeout_graceful_shutdown=5,
@@ -152,9 +153,9 @@ class Server(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def _served(app: FrontDoor) -> Iterator[SimpleNamespace]:
+def _served(app: FrontDoor, read_timeout: float) -> Iterator[SimpleNamespace]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = Server(app)
+        server = Server(app, read_timeout)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
@@ -171,7 +172,7 @@ def _served(app: FrontDoor) -> Iterator[SimpleNamespace]:
 def serve(make_app: Callable[..., FrontDoor]) -> Iterator[Callable[..., SimpleNamespace]]:
     """Starts a real server on a free port of 127.0.0.1; gives its host, port, url and `call`."""
     with contextlib.ExitStack() as stack:
-        yield lambda **options: stack.enter_context(_served(make_app(**options)))
+        yield lambda **options: stack.enter_context(_served(make_app(**options), Settings(**options).read_timeout))
 
 
 @pytest.fixture

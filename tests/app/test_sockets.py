@@ -1,6 +1,7 @@
 """What only a real connection shows: slow, broken and hasty clients, and answers that overtake their request."""
 
 import asyncio
+import contextlib
 import json
 import shutil
 import socket
@@ -329,3 +330,71 @@ def test_what_is_no_http_harms_nobody(serve: Serve, pool: Any, request_bytes: by
         client.recv(1000)
     assert pool.bodies == []
     assert httpx2.get(f"{server.url}/healthz", trust_env=False).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        pytest.param(b"GET /" + b"x" * 500_000, id="address"),
+        pytest.param(b"GET / HTTP/1.1\r\nX: " + b"x" * 500_000, id="one header"),
+        pytest.param(b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 100_000, id="many headers"),
+    ],
+)
+def test_a_head_without_end_is_refused_and_not_collected(serve: Serve, flood: bytes) -> None:
+    server = serve()
+    with connected(server) as client, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        for start in range(0, len(flood), 10_000):
+            client.sendall(flood[start : start + 10_000])
+        status, text = answer_on(client)
+        assert (status, "head of the request is longer than 65536 bytes" in text) == (431, True)
+        assert client.recv(1) == b""
+    assert httpx2.get(f"{server.url}/healthz", trust_env=False).status_code == 200
+
+
+def test_trailers_without_end_close_the_connection(serve: Serve, pool: Any) -> None:
+    server = serve()
+    with connected(server) as client:
+        client.sendall(head("Content-Type: application/msgpack", "Transfer-Encoding: chunked") + b"0\r\n")
+        with pytest.raises(OSError):
+            for _ in range(1000):
+                client.sendall(b"X: " + b"x" * 10_000 + b"\r\n")
+    assert pool.bodies == []
+
+
+def test_a_head_that_does_not_end_in_time_is_refused(serve: Serve) -> None:
+    server = serve(read_timeout="200ms")
+    with connected(server) as silent, connected(server) as slow:
+        slow.sendall(b"GET / HTTP/1.1\r\n")
+        for client in (silent, slow):
+            assert answer_on(client)[0] == 408
+            assert client.recv(1) == b""
+
+
+@pytest.mark.parametrize("offered", ["h2c", "websocket"])
+def test_an_offer_of_another_protocol_is_ignored_and_the_request_served(serve: Serve, pool: Any, offered: str) -> None:
+    """As Java's HTTP client makes one with every first request, and curl with --http2."""
+    server = serve()
+    offer = (f"Upgrade: {offered}", "Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA")
+    whole = head("Content-Type: application/msgpack", f"Content-Length: {len(BODY)}", *offer) + BODY
+    with connected(server) as client:
+        for cut in (len(whole), len(whole) - 10, len(whole) - len(BODY), 40):
+            client.sendall(whole[:cut])
+            client.sendall(whole[cut:])
+            assert answer_on(client)[0] == 200
+    assert pool.bodies == [BODY] * 4
+
+
+def test_a_proxy_request_is_refused(serve: Serve) -> None:
+    server = serve()
+    with connected(server) as client:
+        client.sendall(b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n")
+        assert answer_on(client)[0] == 405
+        assert client.recv(1) == b""
+
+
+def test_a_good_request_with_rubbish_behind_it_gets_its_answer(serve: Serve) -> None:
+    server = serve()
+    with connected(server) as client:
+        client.sendall(head("Content-Type: application/msgpack", f"Content-Length: {len(BODY)}") + BODY + b"\0\0\0")
+        assert answer_on(client)[0] == 200
+        assert client.recv(1) == b""

@@ -1,0 +1,116 @@
+"""HTTP/1.1 on one connection: uvicorn's protocol with a limit on heads, and deaf to offers of other protocols.
+
+The parser collects a head in memory, however long it grows, and waits for its end, however long that takes. And
+where a client offers to change to another protocol (Java's and curl's HTTP/2 clients do with every request over
+plain TCP) it takes what follows for that protocol and loses the body. A server may ignore such an offer: RFC 9110,
+section 7.8.
+"""
+
+import asyncio
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+#: Bytes of a request line with its headers, of trailers, or of a chunk's framing.
+MAX_HEAD_BYTES = 64 * 1024
+
+_OFFER = (b"upgrade", b"connection", b"http2-settings")
+_REFUSAL = (
+    b"HTTP/1.1 %s\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s\n"
+)
+
+
+def http_protocol(head_seconds: float) -> type["HttpProtocol"]:
+    """The protocol for uvicorn; a head must be complete so many seconds after its first byte, or after connecting."""
+    return type("HttpProtocol", (HttpProtocol,), {"head_seconds": head_seconds})
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """One connection of a client's."""
+
+    head_seconds = 30.0
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_is_complete()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        self._head_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._ignore_offer(data[offer.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse(
+                b"400 Bad Request", b"This is not HTTP/1.1. Use a client for HTTP, and http:// in the address."
+            )
+        if self._head_bytes > MAX_HEAD_BYTES:
+            text = b"The head of the request is longer than %d bytes. Send fewer or shorter headers." % MAX_HEAD_BYTES
+            self._refuse(b"431 Request Header Fields Too Large", text)
+
+    def on_message_begin(self) -> None:
+        self._unset_keepalive_if_required()
+        if self._head_timer is None:
+            self._expect_head()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._head_is_complete()
+        if not self.parser.should_upgrade():  # with an offer, the request begins once more without it
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._head_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._head_bytes = 0
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def _expect_head(self) -> None:
+        self._head_timer = self.loop.call_later(self.head_seconds, self._end_waiting)
+
+    def _head_is_complete(self) -> None:
+        self._head_bytes = 0
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _end_waiting(self) -> None:
+        text = b"The head of the request was not complete after %g seconds. Send it again." % self.head_seconds
+        self._refuse(b"408 Request Timeout", text)
+
+    def _ignore_offer(self, rest: bytes) -> None:
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self._refuse(b"405 Method Not Allowed", b"This is a model server and no proxy. POST files to /predict.")
+            return
+        kept = [name + b": " + value for name, value in self.headers if name not in _OFFER]
+        head = b"\r\n".join([method + b" " + self.url + b" HTTP/1.1", *kept, b"", b""])
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(head + rest)
+
+    def _refuse(self, status: bytes, text: bytes) -> None:
+        """Answer what never became a request, and hang up; a complete request before it still gets its answer."""
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.write(_REFUSAL % (status, len(text) + 1, text))
+        elif not self.cycle.more_body:
+            self.flow.pause_reading()
+            self.cycle.keep_alive = False
+            return
+        self.transport.close()
