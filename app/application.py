@@ -1,5 +1,6 @@
 """The HTTP service, put together. Importing this starts nothing; the lifespan starts and stops the model."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.about import SERVICE, service_version
-from app.exchange import FrontDoor
+from app.exchange import Exchange, FrontDoor
 from app.logs import request_id
 from app.openapi import describe_api
 from app.predictor import Predictor
@@ -47,8 +48,13 @@ def create_app(settings: Settings, predictor: Predictor, package: ModelPackage) 
     app.include_router(health_routes(predictor))
     app.include_router(info_routes(predictor, settings, package))
     describe_api(app)
+
+    async def describe(exchange: Exchange) -> None:
+        await asyncio.to_thread(app.openapi)  # made once, and other requests need not wait for it
+        await app(exchange.scope, exchange.receive, exchange.send)
+
     predict = PredictRoute(predictor, settings)
-    return FrontDoor(app, dict.fromkeys(PATHS, predict))
+    return FrontDoor(app, dict.fromkeys(PATHS, predict) | {app.openapi_url or "": describe})
 
 
 async def _answer(request: Request, error: Exception) -> Response:

@@ -20,7 +20,7 @@ cli = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
@@ -82,7 +82,7 @@ CacheOption = Annotated[
 ]
 
 
-@cli.command()
+@cli.command(short_help="Serve a package over HTTP.")
 def serve(
     package: Package,
     host: Annotated[Text, _option("--host", "Address to listen on (default 0.0.0.0: every one).", "ADDRESS")] = None,
@@ -135,14 +135,15 @@ def serve(
 
     Try it:
 
-    `curl -F files=@chest.dcm -H 'Accept: application/json' localhost:6324/predict`
+    \b
+    curl -F files=@chest.dcm -H 'Accept: application/json' localhost:6324/predict
     """
     from app.serving import run_server
 
     run_server(package, {name: value for name, value in locals().items() if name not in ("package", "run_server")})
 
 
-@cli.command()
+@cli.command(short_help="Build a package's environment and show what is in it.")
 def env(
     package: Package,
     environment: EnvironmentOption = None,
@@ -159,7 +160,7 @@ def env(
     )
 
 
-@cli.command()
+@cli.command(short_help="Write a package to start from.")
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write it; made if missing.")],
 ) -> None:
@@ -174,4 +175,7 @@ def init(
         fail(f"{folder} cannot be written: {error.strerror}.")
     for path in written:
         typer.echo(f"wrote {path}")
-    typer.echo(f"\nServe it:  mdai-model serve {folder}")
+    typer.echo(
+        f"\nServe it:  mdai-model serve {folder}"
+        "\nAsk it:    curl -F files=@image.dcm -H 'Accept: application/json' localhost:6324/predict"
+    )

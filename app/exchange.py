@@ -151,6 +151,8 @@ def _request_id(given: bytes) -> str:
 
 def _write_access_line(exchange: Exchange) -> None:
     level = logging.DEBUG if exchange.path in _PROBES else logging.INFO
+    if exchange.status in (500, 504):
+        level = logging.WARNING  # the model's fault, or ours
     if not access.isEnabledFor(level):
         return
     status = exchange.status or 499  # 499: as nginx notes a client that left before its answer

@@ -32,15 +32,16 @@ def run_server(source: Path, options: Mapping[str, Any]) -> None:
     """Serve `source` until SIGINT or SIGTERM; exit code 2 and a sentence where it cannot be served."""
     settings = _settings(options)
     logs.configure(settings.log_level, settings.log_format)
+    request = _environment_request(settings)
     with _ending_on_signals(), RunFolder() as run:
         package = _open(source, run, settings)
         devices = _devices(package, settings)
-        warnings = (*stray_variables(), *package.config_warnings, *devices.warnings, *_ignored(package, settings))
+        warnings = (*stray_variables(), *package.warnings, *devices.warnings, *_ignored(package, settings))
         for warning in warnings:
             log.warning("%s", warning)
         with _listening(settings) as listener:
             pool = WorkerPool(
-                preparation(package, _environment_request(settings), devices, run, settings.cache_dir),
+                preparation(package, request, devices, run, settings.cache_dir),
                 PoolLimits(
                     startup_timeout=settings.startup_timeout,
                     predict_timeout=settings.predict_timeout,
@@ -53,12 +54,15 @@ def run_server(source: Path, options: Mapping[str, Any]) -> None:
 def show_environment(source: Path, options: Mapping[str, Any]) -> None:
     """Build the environment of `source` and print what is in it; exit code 1 where it cannot be built."""
     settings = _settings(options)
+    request = _environment_request(settings)
     with _ending_on_signals(), RunFolder() as run:
         package = _open(source, run, settings)
+        for warning in package.warnings:
+            typer.echo(warning, err=True)
         try:
             environment = build_environment(
                 package,
-                _environment_request(settings),
+                request,
                 cache=settings.cache_dir,
                 progress=lambda line: typer.echo(line, err=True),
                 environ=os.environ,
@@ -78,8 +82,11 @@ def _settings(options: Mapping[str, Any]) -> Settings:
 
 
 def _open(source: Path, run: RunFolder, settings: Settings) -> ModelPackage:
+    is_python_chosen = settings.python is not None or settings.environment != "auto"
     try:
-        return open_package(source, scratch=run.scratch, model_root=settings.model_root)
+        return open_package(
+            source, scratch=run.scratch, model_root=settings.model_root, is_python_chosen=is_python_chosen
+        )
     except PackageError as error:
         fail(error.text)
 
@@ -103,7 +110,12 @@ def _environment_request(settings: Settings) -> EnvironmentRequest:
         case "auto" | "current" as mode:
             return EnvironmentRequest(mode=mode, python=settings.python)
         case path:
-            return EnvironmentRequest(mode=Path(path), python=settings.python)
+            environment = Path(path)
+            if not environment.exists():
+                fail(f"--environment: there is no {path}. Name a venv, a conda environment or an interpreter.")
+            if environment.is_dir() and not (environment / "bin" / "python").exists():
+                fail(f"--environment: {path} holds no bin/python, so it is no environment of Python's.")
+            return EnvironmentRequest(mode=environment, python=settings.python)
 
 
 @contextlib.contextmanager
@@ -113,9 +125,10 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((settings.host, settings.port))
-        except OSError as error:
+        except (OSError, UnicodeError, TypeError) as error:  # the latter two for what can be no host's name
+            reason = getattr(error, "strerror", None) or error
             fail(
-                f"cannot listen on {settings.host}, port {settings.port}: {error.strerror}."
+                f"cannot listen on {settings.host}, port {settings.port}: {reason}."
                 " Choose others with --host and --port."
             )
         yield listener

@@ -1,4 +1,4 @@
-"""Every option of the service, and the only place that reads the process environment.
+"""Every option of the service, and the only place that reads options from the process environment.
 
 An option comes from the command line or, as `MDAI_MODEL_<NAME>`, from the environment; the command line wins,
 and a variable that is set to nothing counts as not set. Sizes are written `5MB` (millions of bytes) or `2GiB`
@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from model_loader.interpreters import OLDEST_SUPPORTED
 
 ENV_PREFIX = "MDAI_MODEL_"
 DEFAULT_PORT = 6324
@@ -68,17 +70,20 @@ def _ignore_service_link(value: object) -> object:
 
 
 def _default_cache_dir() -> Path:
-    configured = os.environ.get("XDG_CACHE_HOME")
+    configured = Path(os.environ.get("XDG_CACHE_HOME") or "")
     try:
-        folder = Path(configured) if configured else Path.home() / ".cache"
+        folder = configured if configured.is_absolute() else Path.home() / ".cache"
     except RuntimeError:  # a container whose user id has neither HOME nor an entry in passwd
         folder = Path(tempfile.gettempdir())
     return folder / "mdai-model"
 
 
 def _python_version(value: object) -> object:
-    if not (isinstance(value, str) and re.fullmatch(r"3\.\d{1,2}(\.\d{1,2})?", value, re.ASCII)):
+    found = re.fullmatch(r"(\d)\.(\d{1,2})(\.\d{1,2})?", value, re.ASCII) if isinstance(value, str) else None
+    if found is None:
         raise ValueError(f"{value!r} is not a Python version; write 3.8 or 3.11.4")
+    if (int(found[1]), int(found[2])) < OLDEST_SUPPORTED:
+        raise ValueError(f"Python {value} is too old; models run on Python 3.7 or newer")
     return value
 
 

@@ -93,7 +93,7 @@ def mend_decoders(
                 break
             # A release that is not to be had is like one that does not load: the next one is tried.
             with contextlib.suppress(UvFailed):
-                uv.run("pip", "install", "--python", python, "--compile-bytecode", *arguments, *candidate)
+                uv.run("pip", "install", "--python", python, *arguments, *candidate)
 
 
 def _loads(python: Path, project: str, module: str) -> bool:

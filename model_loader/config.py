@@ -51,7 +51,7 @@ class ModelConfig(BaseModel):
         name = str(value).strip().lower()
         if name in BASE_IMAGES:
             return name
-        allowed = f"Allowed: {', '.join(BASE_IMAGES)}."
+        allowed = f"Allowed: {', '.join(BASE_IMAGES)}; `--python X.Y` chooses another Python all the same."
         if name in ("custom", "nvidia"):
             needs = "a Dockerfile of the package's own" if name == "custom" else "an NVIDIA Clara image"
             raise ValueError(
@@ -61,6 +61,8 @@ class ModelConfig(BaseModel):
             )
         hint = re.fullmatch(r"(?:py|python)?[ _-]?3\.?(7|8|9|10|11|12|13)(?:\.\d+)?", name)
         meant = f" Write py3{hint[1]}." if hint else ""
+        if name == "3.1":
+            meant = " YAML reads 3.10 as that number: write py310."
         raise ValueError(f"base_image is {_shown(value)}, which is not known.{meant} {allowed}")
 
     @field_validator("device_type", mode="before")
@@ -102,9 +104,10 @@ class ModelConfig(BaseModel):
         return variables
 
 
-def load_config(mdai_folder: Path) -> tuple[ModelConfig, tuple[str, ...]]:
+def load_config(mdai_folder: Path, *, is_python_chosen: bool = False) -> tuple[ModelConfig, tuple[str, ...]]:
     """Read the configuration in `mdai_folder` and return it with warnings, which are whole sentences.
 
+    Where the operator has chosen the Python, a base_image that has no meaning here is one of the warnings.
     Raises ConfigError, naming the file, the line, what was found and what is allowed.
     """
     present = [name for name in _FILE_NAMES if (mdai_folder / name).exists()]
@@ -121,15 +124,13 @@ def load_config(mdai_folder: Path) -> tuple[ModelConfig, tuple[str, ...]]:
     try:
         config = ModelConfig.model_validate(given)
     except ValidationError as error:
-        raise ConfigError(_sentences(error, document, shown)) from None
+        faults = _sentences(error, document, shown)
+        if not is_python_chosen or {problem["loc"][0] for problem in error.errors()} != {"base_image"}:
+            raise ConfigError(faults) from None
+        warnings.append(f"{faults} The Python that was chosen for this start is taken.")
+        config = ModelConfig.model_validate({key: given[key] for key in given if key != "base_image"})
     warnings += _empty_variables(document, shown)
     return config, tuple(warnings)
-
-
-def _given(document: YamlMapping) -> dict[str, object]:
-    """The known keys that have a value."""
-    values = document.values
-    return {key: values[key] for key in ModelConfig.model_fields if values.get(key) is not None}
 
 
 def _misnamed(mdai_folder: Path) -> tuple[str, ...]:

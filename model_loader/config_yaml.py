@@ -187,4 +187,6 @@ def _explain(error: yaml.YAMLError, text: str, shown: str) -> str:
     problem = getattr(error, "problem", None) or "not valid YAML"
     if "'\\t'" in problem:
         return f"{place}: a tab stands where YAML allows only spaces. Replace it by spaces."
+    if problem == "mapping values are not allowed here":
+        problem = "a colon too many here, or one missing in the line above"
     return f"{place}: this is not valid YAML ({problem}). {_ADVICE}"

@@ -84,7 +84,7 @@ def build_environment(
     Blocks, for minutes where much has to be downloaded; run it in a thread.
 
     Parameters:
-        cache: the folder for everything built, shared by all packages (see ``default_cache_folder``)
+        cache: the folder for everything built, shared by all packages
         progress: gets a line at a time, in the calling thread
         environ: of this process; decides about pip's and uv's configuration
         cancellation: stops the build from another thread

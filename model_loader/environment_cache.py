@@ -17,7 +17,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,13 +32,6 @@ SCHEMA = 1
 RECORD = "record.json"
 ATTEMPT = "build-"
 LOCK_POLL_SECONDS = 0.1
-
-
-def default_cache_folder(environ: Mapping[str, str]) -> Path:
-    """Return ``mdai-model`` in the user's cache folder (``$XDG_CACHE_HOME``, else ``~/.cache``)."""
-    given = Path(environ.get("XDG_CACHE_HOME") or "")
-    home = Path(environ.get("HOME") or Path.home())
-    return (given if given.is_absolute() else home / ".cache") / "mdai-model"
 
 
 @dataclass(frozen=True)
@@ -163,5 +156,5 @@ class CacheSlot:
         except OSError as error:
             raise EnvironmentBuildError(
                 f"The cache folder {self.folder} cannot be used: {error}. Free some space or correct its "
-                "permissions, or let XDG_CACHE_HOME name a folder that this process can write."
+                "permissions, or name another folder with --cache-dir."
             ) from error

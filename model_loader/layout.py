@@ -182,13 +182,18 @@ def _why_not(found: _Search, top: Path, unpacked: bool) -> str:
 
 def _lost_folder(found: _Search, top: Path, unpacked: bool) -> str:
     text = f"has no folder named {MDAI}"
-    if found.stray:
-        text += f"; {_relative(found.stray[0], top)} is there, but only {MDAI}/{DEPLOY} is read"
+    stray = [_relative(path, top) for path in found.stray[:1]]
+    if stray:
+        text += f"; {stray[0]} is there, but only {MDAI}/{DEPLOY} is read"
     if unpacked:
         return (
             f"{text}. `zip -r model.zip *` leaves hidden folders out: go into the model's folder and type "
             "`zip -r ../model.zip .` instead."
         )
+    if stray and PurePosixPath(stray[0]).parent.name == MDAI.lstrip("."):
+        return f"{text}. Give its folder the name {MDAI}, with the dot."
+    if stray:
+        return f"{text}. Make a folder {MDAI} beside it and move it there."
     return (
         f"{text}. `cp -r model/* COPY` leaves hidden folders out: type `cp -r model/. COPY` instead, or put "
         f"{DEPLOY} into a folder named {MDAI}."

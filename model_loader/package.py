@@ -1,9 +1,11 @@
 """A model package: opened, its layout checked, its configuration read."""
 
+import difflib
 import itertools
 import os
 import shutil
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +14,10 @@ from model_loader.archive import DEFAULT_LIMITS, ArchiveLimits, extract
 from model_loader.config import ModelConfig, load_config
 from model_loader.digest import content_digest
 from model_loader.errors import ArchiveError, LayoutError
-from model_loader.layout import DEPLOY, MDAI, find_model_root, folders
+from model_loader.layout import MDAI, find_model_root, folders
 from model_loader.member_paths import printable
 
+_REQUIREMENTS = "requirements.txt"
 _SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
 
 
@@ -22,27 +25,23 @@ _SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
 class ModelPackage:
     """A package that can be served.
 
-    `name` is for people. `root`, absolute, is the folder that holds `.mdai`. `config_warnings` are whole
-    sentences.
+    `name` is for people. `root`, absolute, is the folder that holds `.mdai`. `warnings` are whole sentences, most
+    of them about config.yaml.
     """
 
     name: str
     root: Path
     config: ModelConfig
-    config_warnings: tuple[str, ...]
+    warnings: tuple[str, ...]
 
     @property
     def mdai(self) -> Path:
         return self.root / MDAI
 
     @property
-    def deploy_file(self) -> Path:
-        return self.mdai / DEPLOY
-
-    @property
     def requirements(self) -> Path | None:
         """requirements.txt, where the package has one."""
-        path = self.mdai / "requirements.txt"
+        path = self.mdai / _REQUIREMENTS
         return path if path.is_file() else None
 
     @cached_property
@@ -79,13 +78,15 @@ def open_package(
     *,
     scratch: Path,
     model_root: str | None = None,
+    is_python_chosen: bool = False,
     limits: ArchiveLimits = DEFAULT_LIMITS,
 ) -> ModelPackage:
     """Open a .zip, a .tar.gz or a folder.
 
     A folder is served where it lies and never written to. An archive is unpacked below `scratch`, which
     belongs to the caller, who deletes it. `model_root` chooses among several models: the path, relative to
-    the package, of the folder that holds `.mdai`. Raises ArchiveError, LayoutError or ConfigError, and then
+    the package, of the folder that holds `.mdai`. Where the operator has chosen the Python, a base_image that has
+    no meaning here is a warning. Raises ArchiveError, LayoutError or ConfigError, and then
     leaves nothing below `scratch`.
     """
     shown = printable(str(source))
@@ -99,14 +100,17 @@ def open_package(
     if kind == stat.S_IFDIR:
         if not os.access(top, os.R_OK | os.X_OK):
             raise LayoutError(f"{shown} cannot be read: permission denied. Make it readable for this user.")
-        return _open_folder(top, printable(top.name) or "model", shown, model_root, unpacked=False)
+        name = printable(top.name) or "model"
+        root = find_model_root(top, source=shown, unpacked=False, model_root=model_root)
+        return _described(name, root, is_python_chosen)
     if kind != stat.S_IFREG:
         raise LayoutError(f"{shown} is neither a file nor a folder. Give a .zip, a .tar.gz or a folder.")
     if source.suffix.lower() in (".py", ".yaml", ".yml"):
         raise ArchiveError(f"{shown} is one file of a package. Serve the folder that holds {MDAI}.")
     unpacked = _unpack(top, scratch, limits)
     try:
-        return _open_folder(unpacked, _archive_name(source), shown, model_root, unpacked=True)
+        root = find_model_root(unpacked, source=shown, unpacked=True, model_root=model_root)
+        return _described(_archive_name(source), root, is_python_chosen)
     except BaseException:
         shutil.rmtree(unpacked, ignore_errors=True)
         raise
@@ -123,10 +127,21 @@ def _unpack(archive: Path, scratch: Path, limits: ArchiveLimits) -> Path:
     return target
 
 
-def _open_folder(top: Path, name: str, shown: str, model_root: str | None, *, unpacked: bool) -> ModelPackage:
-    root = find_model_root(top, source=shown, unpacked=unpacked, model_root=model_root)
-    config, warnings = load_config(root / MDAI)
-    return ModelPackage(name, root, config, warnings)
+def _described(name: str, root: Path, is_python_chosen: bool) -> ModelPackage:
+    config, warnings = load_config(root / MDAI, is_python_chosen=is_python_chosen)
+    return ModelPackage(name, root, config, (*warnings, *_misplaced_requirements(root)))
+
+
+def _misplaced_requirements(root: Path) -> Iterator[str]:
+    """A warning where .mdai/requirements.txt is missing and something looks as if it were meant to be it."""
+    wanted = root / MDAI / _REQUIREMENTS
+    if wanted.is_file():
+        return
+    if (root / _REQUIREMENTS).is_file():
+        yield f"{_REQUIREMENTS} lies in the model root and is not read there: move it to {MDAI}/{_REQUIREMENTS}."
+    for path in sorted(wanted.parent.iterdir()):
+        if difflib.get_close_matches(path.name.lower(), [_REQUIREMENTS], cutoff=0.85):
+            yield f"{MDAI}/{printable(path.name)} is not read: the name must be {_REQUIREMENTS}."
 
 
 def _archive_name(source: Path) -> str:

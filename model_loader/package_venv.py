@@ -45,14 +45,20 @@ def build_venv(
         uv.run("venv", "--python", interpreter.path, folder / "venv", cwd=folder, quiet=True)
     except UvFailed as error:
         raise InstallFailed(f"No venv can be made with {interpreter}:\n\n{error.output}") from error
+    if requirements.asks_for_something:
+        # Most mistakes show here, before minutes are spent on what comes first.
+        progress("Resolving .mdai/requirements.txt.")
+        _install_requirements(uv, python, package, interpreter, requirements, installer, is_trial=True)
     if preinstalled:
         progress(f"Installing what models may expect to be there: {', '.join(preinstalled)}.")
         _install_preinstalled(uv, python, preinstalled, interpreter, installer)
-    if requirements.files:
+    if requirements.asks_for_something:
         progress("Installing .mdai/requirements.txt.")
         before = installer.installed(python)
         _install_requirements(uv, python, package, interpreter, requirements, installer)
         _settle(uv, python, before, requirements, installer)
+    progress("Compiling bytecode.")
+    uv.compile_bytecode(python)
     packages = installer.installed(python)
     progress(f"The environment is built: {len(packages)} packages, {time.monotonic() - begun:.0f} s.")
     return {
@@ -68,7 +74,7 @@ def _install_preinstalled(
 ) -> None:
     def install(requirements: Sequence[str]) -> None:
         uv.run(
-            *("pip", "install", "--python", python, "--compile-bytecode"),
+            *("pip", "install", "--python", python),
             *installer.arguments,
             *requirements,
             cwd=python.parent,
@@ -107,6 +113,8 @@ def _install_requirements(
     interpreter: Interpreter,
     requirements: Requirements,
     installer: Installer,
+    *,
+    is_trial: bool = False,
 ) -> None:
     hosts = [*uv.environ.get("UV_INSECURE_HOST", "").split(), *requirements.trusted_hosts]
     environ = {"UV_INSECURE_HOST": " ".join(hosts)} if hosts else {}
@@ -114,13 +122,15 @@ def _install_requirements(
         environ["UV_PRERELEASE"] = "allow"
     try:
         uv.run(
-            *("pip", "install", "--python", python, "--compile-bytecode"),
+            *("pip", "install", "--python", python),
+            *(["--dry-run"] if is_trial else []),
             *installer.arguments,
             *(["--require-hashes"] if installer.require_hashes else []),
             *("-r", "requirements.txt"),
             cwd=package.mdai,
             environ=environ,
             without=("UV_DEFAULT_INDEX",) if installer.overrules_index(requirements) else (),
+            quiet=is_trial,
         )
     except UvFailed as error:
         raise InstallFailed(

@@ -24,7 +24,7 @@ class Requirements:
 
     ``files`` were read, each once, the first one first. ``local_files`` and ``local_folders`` are what their
     lines name: wheels, source trees, folders of wheels. ``names`` are the projects that lines begin with,
-    in lower case with hyphens.
+    in lower case with hyphens. A file of comments asks for nothing.
     """
 
     files: tuple[Path, ...] = ()
@@ -34,6 +34,7 @@ class Requirements:
     own_index: bool = False
     prereleases: bool = False
     trusted_hosts: tuple[str, ...] = ()
+    asks_for_something: bool = False
 
 
 def read_requirements(file: Path) -> Requirements:
@@ -52,6 +53,7 @@ def read_requirements(file: Path) -> Requirements:
         own_index="index-url" in options,
         prereleases="pre" in options,
         trusted_hosts=tuple(options.get("trusted-host", ())),
+        asks_for_something=any(any(_lines(file.read_bytes())) for file in files),
     )
 
 

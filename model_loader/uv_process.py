@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from uv import find_uv_bin
@@ -165,20 +165,36 @@ class Uv:
             EnvironmentBuildError: uv cannot be started.
         """
         variables = {name: value for name, value in self.environ.items() if name not in without}
+        return self._run([self.program, *map(str, arguments)], cwd, variables | dict(environ), quiet)
+
+    def compile_bytecode(self, python: Path) -> None:
+        """Compile everything in the venv of ``python``: a worker writes nothing beside its code, so it never would.
+
+        What does not compile, such as templates and examples for other Pythons, stays as it is.
+
+        Raises:
+            BuildCancelled: it was stopped.
+        """
+        folders = [str(folder) for folder in (python.parents[1] / "lib").glob("python3*/site-packages")]
+        with suppress(UvFailed):
+            self._run(
+                [str(python), "-I", "-m", "compileall", "-qq", "-j", "0", *folders], None, self.environ, quiet=True
+            )
+
+    def _run(self, command: list[str], cwd: Path | None, environ: Mapping[str, str], quiet: bool) -> str:
         leash = Path(__file__).with_name("leash.py")
-        command = [sys.executable, "-I", "-S", str(leash), self.program, *map(str, arguments)]
         try:
             process = subprocess.Popen(
-                command,
+                [sys.executable, "-I", "-S", str(leash), *command],
                 cwd=cwd,
-                env=variables | dict(environ),
+                env=environ,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
         except OSError as error:
-            raise EnvironmentBuildError(f"uv cannot be started: {error}.") from error
+            raise EnvironmentBuildError(f"{command[0]} cannot be started: {error}.") from error
         with process:
             assert process.stdin is not None
             try:

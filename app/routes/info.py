@@ -30,7 +30,7 @@ class ModelFacts(BaseModel):
     name: str
     digest: str = Field(description="SHA-256 of the package's content")
     config: dict[str, Any] = Field(description="config.yaml; of `env` only the names")
-    config_warnings: list[str]
+    warnings: list[str]
 
 
 class Limits(BaseModel):
@@ -111,7 +111,7 @@ def _model_facts(package: ModelPackage, digest: str) -> ModelFacts:
         name=package.name,
         digest=digest,
         config=config,
-        config_warnings=list(package.config_warnings),
+        warnings=list(package.warnings),
     )
 
 

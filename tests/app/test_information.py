@@ -43,7 +43,7 @@ def test_info_tells_what_is_served_and_no_secrets(client: TestClient, package: A
     assert facts["model"]["config"]["base_image"] == "py38"
     assert facts["model"]["config"]["env"] == ["TOKEN"]
     assert "secret-value" not in answer.text
-    assert facts["model"]["config_warnings"] == ["A warning."]
+    assert facts["model"]["warnings"] == ["A warning."]
     assert facts["service"]["name"] == "mdai-model-server"
     assert facts["service"]["api_version"] == "0.3"
     assert facts["service"]["uptime_seconds"] >= 0

@@ -278,3 +278,29 @@ def test_a_port_that_is_taken_is_said_with_the_option_that_helps(serve: Serve, p
     )
     assert ended.returncode == 2
     assert "--port" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--environment", "nowhere"), "--environment: there is no nowhere."),
+        (("--environment", "."), "holds no bin/python"),
+        (("--python", "3.6"), "models run on Python 3.7 or newer"),
+        (("--host", "ü" * 70), "cannot listen on"),
+    ],
+)
+def test_an_option_that_cannot_be_met_ends_with_code_2_and_a_sentence(
+    package: Write, tmp_path: Path, options: tuple[str, ...], sentence: str
+) -> None:
+    from tests.end_to_end.conftest import COMMAND
+
+    ended = subprocess.run(
+        [COMMAND, "serve", package(ECHO), "--port", "0", *options],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("mdai-model: ")
+    assert sentence in ended.stderr

@@ -92,7 +92,7 @@ def test_case_and_stray_spaces_do_not_matter(mdai: Path, text: str) -> None:
 def test_an_unknown_base_image_is_refused_with_the_line_and_what_is_allowed(mdai: Path) -> None:
     assert refusal(mdai, "device_type: cpu\nbase_image: py27\n") == (
         ".mdai/config.yaml, line 2: base_image is 'py27', which is not known. "
-        "Allowed: py37, py38, py39, py310, py311, py312, py313."
+        "Allowed: py37, py38, py39, py310, py311, py312, py313; `--python X.Y` chooses another Python all the same."
     )
 
 
@@ -100,6 +100,7 @@ def test_an_unknown_base_image_is_refused_with_the_line_and_what_is_allowed(mdai
     ("value", "found", "hint"),
     [
         ("3.9", "the number 3.9", "Write py39."),
+        ("3.10", "the number 3.1", "YAML reads 3.10 as that number: write py310."),
         ("python3.10", "'python3.10'", "Write py310."),
         ("py3.12.1", "'py3.12.1'", "Write py312."),
         ("[py39]", "a list", ""),
@@ -113,6 +114,21 @@ def test_a_base_image_in_other_words_is_told_the_right_one(mdai: Path, value: st
     assert f"base_image is {found}, which is not known." in sentence
     assert hint in sentence
     assert "Allowed: py37" in sentence
+
+
+@pytest.mark.parametrize("image", ["py36", "custom"])
+def test_a_python_that_the_operator_chose_makes_the_base_image_a_warning(mdai: Path, image: str) -> None:
+    (mdai / "config.yaml").write_text(f"base_image: {image}\nenv: {{A: 1}}\n")
+    config, (warning,) = load_config(mdai, is_python_chosen=True)
+    assert (config.base_image, config.env) == ("py37", {"A": "1"})
+    assert f".mdai/config.yaml, line 1: base_image is '{image}'" in warning
+    assert warning.endswith("The Python that was chosen for this start is taken.")
+
+
+def test_whatever_else_is_wrong_is_still_refused_then(mdai: Path) -> None:
+    (mdai / "config.yaml").write_text("base_image: py36\ndevice_type: tpu\n")
+    with pytest.raises(ConfigError, match="device_type is 'tpu'"):
+        load_config(mdai, is_python_chosen=True)
 
 
 @pytest.mark.parametrize(("image", "needs"), [("custom", "Dockerfile"), ("NVIDIA", "Clara")])
@@ -242,7 +258,7 @@ def test_all_that_is_wrong_is_said_at_once(mdai: Path) -> None:
         ("- base_image: py39\n", "line 1: found a list where `key: value` lines belong"),
         ("py39", "line 1: found only 'py39'"),
         ("base_image: py39\n\tdevice_type: cpu\n", "line 2: a tab stands where YAML allows only spaces"),
-        ("a: b: c", "line 1: this is not valid YAML (mapping values are not allowed here)"),
+        ("a: b: c", "line 1: this is not valid YAML (a colon too many here, or one missing in the line above)"),
         ("a: [1", "this is not valid YAML"),
         ("a: 'open", "this is not valid YAML"),
         ("a: *nowhere", "line 1: this is not valid YAML (found undefined alias 'nowhere')"),

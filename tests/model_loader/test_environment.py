@@ -427,6 +427,29 @@ def test_a_build_can_be_stopped_from_another_thread(gate: Gate, cache: Path, loc
 # What goes wrong
 
 
+def test_a_mistake_in_the_requirements_shows_before_anything_is_installed(
+    tmp_path: Path, cache: Path, local: dict[str, str]
+) -> None:
+    write_wheel(tmp_path / "wheels", "tiny", "1.0")
+    lines: list[str] = []
+    request = EnvironmentRequest(python=OWN, preinstalled=("tiny",))
+    with pytest.raises(InstallFailed):
+        build(open_with(tmp_path / "model", "nowhere"), cache, local, request, lines.append)
+    assert not any("tiny" in line for line in lines)
+    assert not any("nowhere" in line for line in lines), "uv's words are told once, in the error"
+
+
+def test_everything_is_compiled_since_no_worker_writes_beside_its_code(
+    tmp_path: Path, cache: Path, local: dict[str, str]
+) -> None:
+    for name in ("tiny", "other"):
+        write_wheel(tmp_path / "wheels", name, "1.0")
+    request = EnvironmentRequest(python=OWN, preinstalled=("other",))
+    environment = build(open_with(tmp_path / "model", "tiny"), cache, local, request)
+    compiled = {path.name.split(".")[0] for path in environment.python.parents[1].glob("lib/*/*/__pycache__/*.pyc")}
+    assert {"tiny", "other"} <= compiled
+
+
 @pytest.mark.parametrize(
     "requirements", ["numpy=1.19\n", "tiny==9\n", "tiny>=1\ntiny<1\n", "./missing-1.0-py3-none-any.whl\n"]
 )

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from model_loader.environment_cache import CacheSlot, Finished, default_cache_folder
+from model_loader.environment_cache import CacheSlot, Finished
 from model_loader.errors import EnvironmentBuildError
 from model_loader.uv_process import BuildCancelled, Cancellation
 
@@ -193,10 +193,3 @@ def test_the_record_is_small_and_readable(slot: CacheSlot) -> None:
     finished = get(slot)
     record = json.loads((slot.folder / "record.json").read_text())
     assert record == {"schema": 1, "folder": finished.folder.name, "notes": {"size": 5}}
-
-
-def test_the_default_folder_follows_the_user_s_cache(tmp_path: Path) -> None:
-    assert default_cache_folder({"HOME": "/people/u"}) == Path("/people/u/.cache/mdai-model")
-    assert default_cache_folder({"XDG_CACHE_HOME": "/c"}) == Path("/c/mdai-model")
-    assert default_cache_folder({"HOME": "/h", "XDG_CACHE_HOME": "relative"}) == Path("/h/.cache/mdai-model")
-    assert default_cache_folder(os.environ).is_absolute()

@@ -88,9 +88,9 @@ def test_mdai_is_found_at_any_depth(place: Path, pack: Packer, root: str) -> Non
     assert package.root.is_absolute()
     assert package.root.as_posix().endswith(root.lstrip("."))
     assert package.mdai == package.root / ".mdai"
-    assert package.deploy_file.read_text() == DEPLOY
+    assert (package.mdai / "mdai_deploy.py").read_text() == DEPLOY
     assert package.config.base_image == "py311"
-    assert package.config_warnings == ()
+    assert package.warnings == ()
     assert package.requirements is None
 
 
@@ -206,6 +206,27 @@ def test_a_hidden_folder_lost_while_copying_is_explained(place: Path) -> None:
 def test_a_deploy_file_outside_of_mdai_is_named(place: Path, pack: Packer) -> None:
     text = refusal(place, {**LOST, "src/mdai_deploy.py": DEPLOY}, pack)
     assert "src/mdai_deploy.py is there, but only .mdai/mdai_deploy.py is read" in text
+
+
+def test_a_deploy_file_outside_of_mdai_is_told_where_it_belongs(place: Path) -> None:
+    assert "Give its folder the name .mdai, with the dot." in refusal(place, {"m/mdai/mdai_deploy.py": DEPLOY})
+    (place / "source/m/mdai/mdai_deploy.py").rename(place / "source/mdai_deploy.py")
+    assert "Make a folder .mdai beside it and move it there." in refusal(place, {})
+
+
+@pytest.mark.parametrize(
+    ("path", "warning"),
+    [
+        ("requirements.txt", "requirements.txt lies in the model root and is not read there: move it to .mdai/"),
+        (".mdai/requirement.txt", ".mdai/requirement.txt is not read: the name must be requirements.txt."),
+        (".mdai/Requirements.txt", ".mdai/Requirements.txt is not read: the name must be requirements.txt."),
+    ],
+)
+def test_requirements_that_are_not_read_are_a_warning(place: Path, path: str, warning: str) -> None:
+    files = {".mdai/mdai_deploy.py": DEPLOY, path: "numpy\n"}
+    assert [text[: len(warning)] for text in opened(place, files).warnings] == [warning]
+    write(place / "source", {".mdai/requirements.txt": "numpy\n"})
+    assert opened(place, files).warnings == ()
 
 
 @every_form

@@ -95,5 +95,11 @@ def test_continued_lines_are_one(folder: Path) -> None:
     assert read(folder, "numpy \\\n  ==1.19 \\\r\n --hash=sha256:00\nsix").names == {"numpy", "six"}
 
 
+def test_a_file_of_comments_asks_for_nothing(folder: Path) -> None:
+    assert not read(folder, "# numpy\n\n   # six\r\n").asks_for_something
+    assert read(folder, "# numpy\ngit+https://a.invalid/x.git\n").asks_for_something
+    assert not Requirements().asks_for_something
+
+
 def test_names_compare_as_indexes_compare_them() -> None:
     assert normalized("Ruamel.Yaml__Clib") == "ruamel-yaml-clib"
