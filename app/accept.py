@@ -3,45 +3,47 @@
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
+MSGPACK_TYPES = ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack")
+"""The names under which msgpack is sent and asked for."""
+
 # What follows in a longer header is not looked at.
 _LONGEST = 1000
-_MSGPACK = ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack")
 
 
 class Wanted(NamedTuple):
     """The forms in which a caller wants its answers."""
 
     prediction: Literal["msgpack", "json"]
-    """msgpack, unless JSON has a higher weight or is named where msgpack is not. A header that allows neither is
-    answered with msgpack, as the reference server answers everything."""
+    """msgpack, as the reference server answers everything, unless JSON has a higher weight."""
     problem_details: bool
-    """Whether JSON is named, and plain text has no higher weight."""
+    """Whether JSON is named, and plain text is not with the same weight."""
 
 
 def wanted_by(accept: bytes) -> Wanted:
-    """The forms that the value of an `Accept` header asks for, b"" standing for none."""
+    """The forms that the value of an `Accept` header asks for, b"" standing for none.
+
+    HTTP libraries name JSON, text and everything else alike by default (axios does): a client that also takes
+    anything gets what the reference server sends.
+    """
     return _wanted_by(accept[:_LONGEST])
 
 
 @lru_cache(maxsize=64)
 def _wanted_by(accept: bytes) -> Wanted:
     ranges = _ranges(accept)
-    named = [kind for kind in _MSGPACK if kind in ranges] or _MSGPACK[:1]
+    named = [kind for kind in MSGPACK_TYPES if kind in ranges] or MSGPACK_TYPES[:1]
     msgpack = max(_weight(ranges, kind) for kind in named)
-    is_json_wanted = _weight(ranges, "application/json") > max(msgpack, (0.0, 3))
     details = max(ranges.get("application/json", 0.0), ranges.get("application/problem+json", 0.0))
     return Wanted(
-        prediction="json" if is_json_wanted else "msgpack",
-        problem_details=details > 0 and details >= ranges.get("text/plain", 0.0),
+        prediction="json" if _weight(ranges, "application/json") > msgpack else "msgpack",
+        problem_details=details > ranges.get("text/plain", 0.0),
     )
 
 
-def _weight(ranges: dict[str, float], kind: str) -> tuple[float, int]:
-    """Weight of the most specific range that covers `kind`, and its rank: 2 by name, 1 by group, 0 by */*."""
-    for rank, name in ((2, kind), (1, kind.partition("/")[0] + "/*"), (0, "*/*")):
-        if name in ranges:
-            return ranges[name], rank
-    return 0.0, 0
+def _weight(ranges: dict[str, float], kind: str) -> float:
+    """Weight of the most specific range that covers `kind`."""
+    names = (kind, kind.partition("/")[0] + "/*", "*/*")
+    return next((ranges[name] for name in names if name in ranges), 0.0)
 
 
 def _ranges(accept: bytes) -> dict[str, float]:

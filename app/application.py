@@ -42,6 +42,7 @@ def create_app(settings: Settings, predictor: Predictor, package: ModelPackage) 
         version=service_version(),
         description=f"An MD.ai model package, served by {SERVICE}. Independent of MD.ai.",
         redoc_url=None,
+        swagger_ui_parameters={"validatorUrl": None},  # nothing of this service goes to a validator elsewhere
         lifespan=lifespan,
         exception_handlers={HTTPException: _answer, Exception: _answer},
     )
@@ -54,7 +55,8 @@ def create_app(settings: Settings, predictor: Predictor, package: ModelPackage) 
         await app(exchange.scope, exchange.receive, exchange.send)
 
     predict = PredictRoute(predictor, settings)
-    return FrontDoor(app, dict.fromkeys(PATHS, predict) | {app.openapi_url or "": describe})
+    direct = dict.fromkeys((*PATHS, *(f"{path}/" for path in PATHS)), predict)
+    return FrontDoor(app, {**direct, app.openapi_url or "": describe})
 
 
 async def _answer(request: Request, error: Exception) -> Response:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from python_multipart.multipart import parse_options_header
 
+from app.accept import MSGPACK_TYPES
 from app.exchange import Exchange
 from app.interface.errors import MalformedBody
 from app.interface.wording import visible
@@ -18,7 +19,6 @@ from app.patience import Patience
 from app.refusals import BodyTooLarge, ClientGone, UnsupportedMediaType, UploadStalled
 from model_loader.shared_buffer import SharedBuffer
 
-MSGPACK_TYPES = ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack")
 FORM_TYPE = "multipart/form-data"
 
 _ACCEPTED = (

@@ -5,7 +5,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app.body import FORM_TYPE, MSGPACK_TYPES
+from app.accept import MSGPACK_TYPES
+from app.body import FORM_TYPE
 from app.routes.predict import PATHS
 
 Schema = dict[str, Any]
@@ -117,8 +118,8 @@ _FORM: Schema = {
     "type": "object",
     "required": ["files"],
     "properties": {
-        "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
-        "args": {"type": "object", "additionalProperties": {"type": "string"}},
+        "files": {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}},
+        "args": {"type": "object", "description": "A JSON object; each of its keys is one argument."},
         "annotations": {"type": "array", "items": _reference("Annotation")},
         "label_classes": {"type": "array", "items": _reference("LabelClass")},
     },

@@ -69,13 +69,25 @@ def plan_devices(device_type: str, choice: DeviceChoice, workers: int | None, en
     return DevicePlan((_cpu(count, environ),) * count, warnings)
 
 
-def find_gpus(environ: Mapping[str, str]) -> tuple[Gpu, ...]:
-    """The GPUs that `nvidia-smi` lists and CUDA_VISIBLE_DEVICES does not hide, in that variable's order."""
+def find_gpus(environ: Mapping[str, str], timeout: float = _SMI_TIMEOUT) -> tuple[Gpu, ...]:
+    """The GPUs that `nvidia-smi` lists and CUDA_VISIBLE_DEVICES does not hide, in that variable's order.
+
+    It takes as long as `nvidia-smi` does, seconds where a driver wakes its GPUs first, and at most `timeout` seconds.
+    """
     smi = shutil.which("nvidia-smi", path=environ.get("PATH"))
     if smi is None:
         return ()
     try:
-        listing = subprocess.run([smi, *_QUERY], capture_output=True, text=True, timeout=_SMI_TIMEOUT, check=True)
+        listing = subprocess.run(
+            [smi, *_QUERY],
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=timeout,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return ()  # a driver that does not answer has no GPU to offer
     rows = [[part.strip() for part in line.split(",", 2)] for line in listing.stdout.splitlines()]
@@ -83,13 +95,21 @@ def find_gpus(environ: Mapping[str, str]) -> tuple[Gpu, ...]:
     visible = environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return gpus
-    chosen = []
-    for entry in filter(None, (part.strip() for part in visible.split(","))):
-        matches = [gpu for gpu in gpus if gpu.index == entry or gpu.uuid.startswith(entry)]
-        if not matches:  # CUDA itself ignores everything from the first unknown entry on
+    chosen: list[Gpu] = []
+    for entry in (part.strip() for part in visible.split(",")):
+        matches = _matches(gpus, entry)
+        if len(matches) != 1:  # CUDA itself ignores everything from the first entry on that it does not know
             break
-        chosen.append(matches[0])
+        chosen += matches
     return tuple(chosen)
+
+
+def _matches(gpus: tuple[Gpu, ...], entry: str) -> list[Gpu]:
+    """The GPUs that one entry of CUDA_VISIBLE_DEVICES means: an index, or the beginning of a UUID."""
+    if entry.startswith("MIG-"):  # a slice of a GPU, which `nvidia-smi` does not list with the GPUs
+        return [Gpu(entry, entry, "a slice of a GPU")] if gpus else []
+    by_index = [gpu for gpu in gpus if gpu.index == entry]
+    return by_index or [gpu for gpu in gpus if entry.startswith("GPU-") and gpu.uuid.startswith(entry)]
 
 
 def _cpu(workers: int, environ: Mapping[str, str]) -> Device:

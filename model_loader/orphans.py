@@ -9,7 +9,7 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def reap_strays(workers: Collection[int]) -> int:
     thread that starts workers, so that none is taken for a stray before its process id is known.
     """
     reaped = 0
-    for pid in _processes():
+    for pid in _children():
         state, parent, session = _status(pid)
         if state == _ZOMBIE and parent == os.getpid() and session != os.getsid(0) and pid not in workers:
             reaped += _reap(pid)
@@ -66,6 +66,12 @@ def _reap(pid: int) -> bool:
     with suppress(ChildProcessError):
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     return False
+
+
+def _children() -> Iterable[int]:
+    """This process's children; where the kernel does not list them, all processes."""
+    lists = list((_PROC / "self" / "task").glob("*/children"))
+    return [int(pid) for children in lists for pid in children.read_text().split()] if lists else _processes()
 
 
 def _processes() -> Iterator[int]:

@@ -12,17 +12,17 @@ import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from model_loader import orphans
-from model_loader.channel import Message
-from model_loader.errors import DiedLoading, ModelLoaderError, NotReady, QueueFull
-from model_loader.process import Done, WorkerPlan, WorkerProcess, WorkerState, result_of
+from model_loader.channel import Done
+from model_loader.errors import ModelLoaderError, NotReady, QueueFull
+from model_loader.process import WorkerPlan, WorkerProcess, WorkerState
 from model_loader.shared_buffer import SharedBuffer
+from model_loader.slot import Slot
 
 _FIRST_DELAY, _LONGEST_DELAY = 1.0, 60.0
 _REAP_EVERY = 10.0
@@ -96,40 +96,58 @@ class PoolLimits:
 Prepare = Callable[[Callable[[str], None]], Awaitable[Launch]]
 
 
-class WorkerPool:
-    """Workers for one package. Use it on one event loop, on the process's main thread."""
+def start_delays() -> Iterator[float]:
+    """Seconds to wait after each failed start in a row: doubling, with jitter so that workers spread out."""
+    delay = _FIRST_DELAY
+    while True:
+        yield delay * random.uniform(0.8, 1.2)
+        delay = min(delay * 2, _LONGEST_DELAY)
 
-    def __init__(self, prepare: Prepare, limits: PoolLimits) -> None:
+
+class WorkerPool:
+    """Workers for one package. Use it on one event loop, on the process's main thread.
+
+    `delays` gives the seconds to wait after each failed start in a row; a start that succeeds begins anew with it.
+    """
+
+    def __init__(
+        self, prepare: Prepare, limits: PoolLimits, delays: Callable[[], Iterator[float]] = start_delays
+    ) -> None:
         self._prepare = prepare
         self._limits = limits
-        self._slots: list[_Slot] = []
+        self._delays = delays
+        self._slots: list[Slot] = []
         self._idle: deque[WorkerProcess] = deque()
         self._waiting: deque[asyncio.Future[WorkerProcess]] = deque()
         self._in_flight = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._stopping = False
+        self._closed = False
         self._reason = "the model's environment is being prepared"
         self._failure: ModelLoaderError | None = None
         self._since = time.monotonic()
         self._facts: dict[str, Any] = {}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to prepare and to load; returns at once."""
         orphans.become_subreaper()
-        self._tasks = [asyncio.create_task(self._serve()), asyncio.create_task(self._reap())]
+        self._serving = asyncio.create_task(self._serve())
 
     async def stop(self, grace: float) -> None:
-        """Refuse what is new, let what runs or waits finish for `grace` seconds, end every worker."""
+        """Refuse what is new, let what runs or waits finish for `grace` seconds, end every worker.
+
+        Stopping a second time, while the first still gives grace, cuts that short.
+        """
         self._stopping = True
-        self._reason = "the server is shutting down"
         with suppress(TimeoutError):
             await asyncio.wait_for(self._quiet.wait(), grace)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._refuse_waiting(self._not_ready())
+        self._closed = True
+        self._refuse_waiting()
+        if self._serving is not None:
+            self._serving.cancel()
+            await asyncio.gather(self._serving, return_exceptions=True)
         await asyncio.gather(*(slot.close() for slot in self._slots))
 
     @property
@@ -165,27 +183,41 @@ class WorkerPool:
 
     async def _predict(self, request: PredictRequest) -> Prediction:
         arrived = time.perf_counter()
-        worker = await self._idle_worker()
-        queued = time.perf_counter() - arrived
-        response = SharedBuffer.create()
+        with ExitStack() as unless_answered:
+            response = _response_buffer()
+            # Closed at once where the request is cancelled: a worker that still predicts has a descriptor of its own.
+            unless_answered.callback(response.close)
+            reply = await self._hand_over(request, response)
+            queued = time.perf_counter() - arrived
+            await asyncio.wait((reply,))
+            prediction = Prediction(response, reply.result(), queued)
+            unless_answered.pop_all()
+            return prediction
+
+    async def _hand_over(self, request: PredictRequest, response: SharedBuffer) -> "asyncio.Future[Done]":
+        """Give the request to the next worker that is idle; where that has just ended, keep the first place in line."""
+        has_waited = False
+        while True:
+            worker = self._set_aside() or await self._wait_in_line(in_front=has_waited)
+            has_waited = True
+            if worker.state is WorkerState.READY and (reply := self._submitted(worker, request, response)):
+                return reply
+
+    def _submitted(
+        self, worker: WorkerProcess, request: PredictRequest, response: SharedBuffer
+    ) -> "asyncio.Future[Done] | None":
+        """None where the worker has just ended and has not seen the request."""
         try:
             reply = worker.submit(
                 request.body, response, request.accept, request.request_id, self._limits.predict_timeout
             )
+        except OSError:
+            return None
         except BaseException:
-            response.close()
             self._release(worker)
             raise
         reply.add_done_callback(lambda _: self._release(worker))
-        try:
-            answer = await asyncio.shield(reply)
-        except asyncio.CancelledError:
-            reply.add_done_callback(lambda done: _abandon(done, response))
-            raise
-        except BaseException:
-            response.close()
-            raise
-        return Prediction(response, result_of(answer), queued)
+        return reply
 
     def describe(self) -> dict[str, Any]:
         """Facts for people, as JSON: state, reason, queue, workers, and what preparing found out."""
@@ -202,16 +234,18 @@ class WorkerPool:
         launch = await self._prepared()
         self._facts = launch.facts
         self._reason, self._since = "the model is loading", time.monotonic()
-        self._slots = [_Slot(index, plan) for index, plan in enumerate(launch.plans)]
-        await asyncio.gather(*(self._keep(slot) for slot in self._slots))
+        self._slots = [Slot(index, plan) for index, plan in enumerate(launch.plans)]
+        # Not before: preparing starts processes that are waited for elsewhere, which must not be taken for strays.
+        await asyncio.gather(self._reap(), *(self._keep(slot) for slot in self._slots))
 
     async def _prepared(self) -> Launch:
-        delays = _delays()
+        delays = self._delays()
         while True:
             try:
                 launch = await self._prepare(self._progress)
-            except ModelLoaderError as error:
-                await self._back_off(error, next(delays))
+            except Exception as error:  # noqa: BLE001 (`_failed` logs what is not foreseen)
+                self._failed(error)
+                await asyncio.sleep(next(delays))
             else:
                 self._failure = None
                 return launch
@@ -221,47 +255,65 @@ class WorkerPool:
         log.info("%s", sentence.strip())
         self._reason = f"the model's environment is being prepared: {sentence.strip()}"
 
-    async def _keep(self, slot: "_Slot") -> None:
+    async def _keep(self, slot: Slot) -> None:
         """Start the slot's worker again and again, for as long as the pool lives."""
-        delays = _delays()
-        while True:
-            try:
-                await slot.start(self._limits.startup_timeout)
-            except ModelLoaderError as error:
-                await self._back_off(error, next(delays))
-                continue
-            delays = _delays()
-            self._failure = None
-            worker = slot.worker
-            assert worker is not None
-            log.info("worker %d is ready on %s (process %d)", worker.number, worker.plan.device.name, worker.pid)
-            self._release(worker)
-            await worker.ended.wait()
-            slot.restarts += 1
-            self._reason, self._since = "the worker ended and starts again", time.monotonic()
+        delays = self._delays()
+        try:
+            while True:
+                try:
+                    worker = await slot.start(self._limits.startup_timeout)
+                except Exception as error:  # noqa: BLE001 (`_failed` logs what is not foreseen)
+                    self._failed(error)
+                    await asyncio.sleep(next(delays))
+                    continue
+                delays = self._delays()
+                await self._watch(slot, worker)
+        finally:
+            await slot.close()
 
-    async def _back_off(self, error: ModelLoaderError, delay: float) -> None:
+    async def _watch(self, slot: Slot, worker: WorkerProcess) -> None:
+        """Have a worker that is ready take requests until it ends."""
+        self._failure = None
+        log.info("worker %d is ready on %s (process %d)", worker.number, worker.plan.device.name, worker.pid)
+        self._release(worker)
+        await worker.ended.wait()
+        with suppress(ValueError):
+            self._idle.remove(worker)
+        slot.restarts += 1
+        self._reason, self._since = "the worker ended and starts again", time.monotonic()
+
+    def _failed(self, error: Exception) -> None:
+        """A start failed. Who waits in line is told so, unless another worker is ready or starts and has not failed."""
+        if not isinstance(error, ModelLoaderError):
+            if not isinstance(error, OSError):  # no disk space, descriptors or memory left
+                log.exception("an error that was not foreseen")
+            error = ModelLoaderError(f"the model cannot be started: {type(error).__name__}: {error}.")
         if self._failure is None or self._failure.text != error.text:
             log.error("%s", error.text)
         self._failure = error
-        if self.state is not PoolState.READY:
-            self._refuse_waiting(self._not_ready())
-        await asyncio.sleep(delay)
+        if not any(slot.is_promising for slot in self._slots):
+            self._refuse_waiting()
 
-    async def _idle_worker(self) -> WorkerProcess:
-        """A worker that is READY; one that ended after it was set aside or handed over is passed by."""
-        while True:
-            worker = self._idle.popleft() if self._idle else await self._wait_in_line()
+    def _set_aside(self) -> WorkerProcess | None:
+        """The worker that has been idle longest; those that have ended are passed by."""
+        while self._idle:
+            worker = self._idle.popleft()
             if worker.state is WorkerState.READY:
                 return worker
+        return None
 
-    async def _wait_in_line(self) -> WorkerProcess:
-        if len(self._waiting) >= self._limits.max_queue:
+    async def _wait_in_line(self, *, in_front: bool) -> WorkerProcess:
+        if self._closed:
+            raise self._not_ready()
+        if len(self._waiting) >= self._limits.max_queue and not in_front:
             raise QueueFull(
                 f"{len(self._waiting)} requests wait already, which is as many as --max-queue allows: try again later."
             )
         place: asyncio.Future[WorkerProcess] = asyncio.get_running_loop().create_future()
-        self._waiting.append(place)
+        if in_front:
+            self._waiting.appendleft(place)
+        else:
+            self._waiting.append(place)
         try:
             return await place
         except asyncio.CancelledError:
@@ -282,78 +334,28 @@ class WorkerPool:
                 return
         self._idle.append(worker)
 
-    def _refuse_waiting(self, error: NotReady) -> None:
+    def _refuse_waiting(self) -> None:
         while self._waiting:
             place = self._waiting.popleft()
             if not place.done():
-                place.set_exception(error)
+                place.set_exception(self._not_ready())
 
     async def _reap(self) -> None:
         while True:
             await asyncio.sleep(_REAP_EVERY)
-            orphans.reap_strays({slot.worker.pid for slot in self._slots if slot.worker})
+            with suppress(OSError):  # no descriptors left; there is a next time
+                orphans.reap_strays({slot.worker.pid for slot in self._slots if slot.worker})
 
     def _not_ready(self) -> NotReady:
-        if self._failure is not None and not self._stopping:
+        if self._stopping:
+            return NotReady("the server is shutting down.")
+        if self._failure is not None:
             return NotReady(self._failure.text, traceback=self._failure.traceback, retry_after=5.0)
-        waited = "" if self._stopping else f" ({time.monotonic() - self._since:.0f} s so far)"
-        return NotReady(f"{self._reason}{waited}.")
+        return NotReady(f"{self._reason} ({time.monotonic() - self._since:.0f} s so far).")
 
 
-class _Slot:
-    """One device and the worker that holds it, whichever it is at the time."""
-
-    def __init__(self, index: int, plan: Callable[[], WorkerPlan]) -> None:
-        self._index = index
-        self._plan = plan
-        self.worker: WorkerProcess | None = None
-        self.restarts = 0
-
-    @property
-    def serving(self) -> bool:
-        return self.worker is not None and self.worker.state in (WorkerState.READY, WorkerState.BUSY)
-
-    async def start(self, timeout: float) -> None:
-        """Start a worker and wait until it is ready. Raises LoadFailed."""
-        try:
-            plan = await asyncio.to_thread(self._plan)
-            self.worker = WorkerProcess(plan)
-        except OSError as error:  # no disk space, descriptors or processes left
-            raise DiedLoading(f"a worker cannot be started: {error}.") from error
-        await self.worker.load(timeout)
-
-    async def close(self) -> None:
-        """End the worker, if there is one."""
-        if self.worker is not None:
-            await self.worker.stop()
-
-    def describe(self) -> dict[str, Any]:
-        """Facts about the slot's present worker, as JSON."""
-        worker = self.worker
-        if worker is None:
-            return {"id": self._index, "state": "starting", "restarts": self.restarts}
-        ready_at = worker.ready_at and datetime.fromtimestamp(worker.ready_at, UTC).isoformat(timespec="seconds")
-        return {
-            "id": self._index,
-            "state": str(worker.state),
-            "pid": worker.pid,
-            "device": worker.plan.device.name,
-            "ready_at": ready_at or None,
-            "predictions": worker.predictions,
-            "restarts": self.restarts,
-        }
-
-
-def _delays() -> Iterator[float]:
-    """Seconds to wait after each failed start in a row: doubling, with jitter so that workers spread out."""
-    delay = _FIRST_DELAY
-    while True:
-        yield delay * random.uniform(0.8, 1.2)
-        delay = min(delay * 2, _LONGEST_DELAY)
-
-
-def _abandon(reply: asyncio.Future[Message], response: SharedBuffer) -> None:
-    """Nobody waits for this answer any more."""
-    response.close()
-    if not reply.cancelled():
-        reply.exception()
+def _response_buffer() -> SharedBuffer:
+    try:
+        return SharedBuffer.create()
+    except OSError as error:
+        raise NotReady(f"this machine cannot hold another answer ({error.strerror}): try again later.") from error

@@ -3,6 +3,9 @@
     STARTING ──ready──> READY ⇄ BUSY
         └──────any──────┴───┴──> STOPPING ──> DEAD
 
+A worker that ends by itself is STOPPING from the moment that is known, so that no request is given to it, and DEAD when
+its children are gone as well.
+
 Everything here runs on the event loop's thread, which must be the process's main thread: the kernel ends a worker when
 the thread ends that started it.
 """
@@ -17,12 +20,14 @@ import subprocess
 import threading
 import time
 import uuid
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from model_loader import orphans
-from model_loader.channel import Channel, Message
+from model_loader.channel import Channel, Done, Message, Ready, Reply
 from model_loader.devices import Device
 from model_loader.errors import (
     ClassMissing,
@@ -87,15 +92,6 @@ class WorkerPlan:
     device: Device
 
 
-@dataclass(frozen=True)
-class Done:
-    """What a worker says of a prediction: the response's and the skeleton's length, and seconds by phase."""
-
-    size: int
-    skeleton: int
-    timings: dict[str, float] = field(default_factory=dict)
-
-
 class WorkerProcess:
     """A worker's process and the conversation with it. `ended` is set once it and its children are gone."""
 
@@ -109,9 +105,10 @@ class WorkerProcess:
         self.python = ""
         self._loop = asyncio.get_running_loop()
         self._mark = uuid.uuid4().hex
-        self._reply: asyncio.Future[Message] = self._loop.create_future()
+        self._answer: asyncio.Future[Any] = self._loop.create_future()
         self._deadline: asyncio.TimerHandle | None = None
         self._killed_because: LoadFailed | PredictFailed | None = None
+        self._is_told_to_end = False
         self._channel = Channel(self._answered, self._channel_ended)
         self._process = self._spawn()
         self._channel.started()
@@ -135,114 +132,121 @@ class WorkerProcess:
             f"the model was not ready within {timeout:g} s and was stopped: importing mdai_deploy.py and MDAIModel()"
             " took too long. --startup-timeout allows more; a download of weights belongs into the package."
         )
+        answer: asyncio.Future[Ready] = self._expect(timeout, late)
         try:
-            answer = await self._ask(message, (), timeout, late)
+            try:
+                self._channel.send(message)
+            except OSError:
+                self._channel_ended(is_spoiled=False)
+            ready = await answer
         except (LoadFailed, asyncio.CancelledError):
             self.kill()
             await self.ended.wait()
             raise
-        if "failed" in answer:
-            failed = answer["failed"]
-            await self.stop()
-            raise _LOAD_ERRORS[failed["kind"]](failed["text"], traceback=failed["traceback"])
-        self.python = answer["ready"]["python"]
+        self.python = ready.python
         self.ready_at = time.time()
         self.state = WorkerState.READY
 
     def submit(
         self, body: SharedBuffer, response: SharedBuffer, accept: str, request_id: str, timeout: float
-    ) -> "asyncio.Future[Message]":
-        """Have the model predict; the future gives the worker's answer or raises PredictFailed.
+    ) -> "asyncio.Future[Done]":
+        """Have the model predict; the future gives what the worker says of it or raises PredictFailed.
 
         Past `timeout` seconds the process group is killed. The future settles whatever happens, and the worker is
-        BUSY until then; read its result with `result_of`.
+        BUSY until then. Raises OSError where the worker has ended meanwhile and has not seen the request.
         """
         assert self.state is WorkerState.READY
-        self.state = WorkerState.BUSY
-        self.predictions += 1
-        message = {"do": "predict", "id": request_id, "size": body.size, "accept": accept}
+        descriptors = (body.fd, response.fd)
         late = DeadlineExceeded(
             f"predict(data) took longer than {timeout:g} s: the worker was stopped and starts anew."
             " --predict-timeout allows more."
         )
-        return self._ask(message, (body.fd, response.fd), timeout, late)
+        try:
+            self._channel.send({"do": "predict", "id": request_id, "size": body.size, "accept": accept}, descriptors)
+        except OSError:
+            self._channel_ended(is_spoiled=False)
+            raise
+        self.state = WorkerState.BUSY
+        self.predictions += 1
+        return self._expect(timeout, late)
 
     def kill(self) -> None:
         """End the process group at once; `ended` tells when it is gone."""
         if self.state is not WorkerState.DEAD:
+            self._is_told_to_end = True
             self.state = WorkerState.STOPPING
             orphans.kill_group(self.pid)
 
     async def stop(self) -> None:
         """Let an idle worker end by itself, exit handlers included, and kill any other; waits until it is gone."""
-        if self.state is not WorkerState.DEAD:
-            if self.state is WorkerState.READY:
-                self.state = WorkerState.STOPPING
-                self._channel.close()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self.ended.wait(), STOP_SECONDS)
-            self.kill()
+        if self.state is WorkerState.READY:
+            self._is_told_to_end = True
+            self.state = WorkerState.STOPPING
+            self._channel.close()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.ended.wait(), STOP_SECONDS)
+        elif self.state is WorkerState.BUSY:
+            self._killed_because = WorkerDied("the server was told to stop before predict(data) had ended.")
+        self.kill()
         await self.ended.wait()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         plan = self.plan
         runtime = "" if plan.runtime is None else str(plan.runtime)
-        out_read, out_write = os.pipe2(os.O_CLOEXEC)
-        err_read, err_write = os.pipe2(os.O_CLOEXEC)
-        try:
-            process = subprocess.Popen(
-                [plan.python, "-I", _GUEST, runtime, str(self._channel.worker_end), str(os.getpid())],
-                cwd=plan.working_directory,
-                env=plan.environment | {orphans.MARK: self._mark},
-                stdin=subprocess.DEVNULL,
-                stdout=out_write,
-                stderr=err_write,
-                pass_fds=[self._channel.worker_end],
-                start_new_session=True,
-            )
-        except OSError as error:
-            for descriptor in (out_read, err_read):
-                os.close(descriptor)
-            self._channel.close()
-            raise DiedLoading(f"the model's interpreter {plan.python} cannot be started: {error}.") from error
-        finally:
-            os.close(out_write)
-            os.close(err_write)
+        with ExitStack() as always, ExitStack() as unless_started:
+            unless_started.callback(self._channel.close)
+            (out_read, out_write), (err_read, err_write) = (_pipe(always, unless_started) for _ in range(2))
+            try:
+                process = subprocess.Popen(
+                    [plan.python, "-I", "-B", _GUEST, runtime, str(self._channel.worker_end), str(os.getpid())],
+                    cwd=plan.working_directory,
+                    env=plan.environment | {orphans.MARK: self._mark},
+                    stdin=subprocess.DEVNULL,
+                    stdout=out_write,
+                    stderr=err_write,
+                    pass_fds=[self._channel.worker_end],
+                    start_new_session=True,
+                )
+                unless_started.callback(_end, process)
+                threading.Thread(target=self._wait, args=(process,), name=f"wait-{process.pid}", daemon=True).start()
+            except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: no thread is to be had
+                raise DiedLoading(f"the model's interpreter {plan.python} cannot be started: {error}.") from error
+            unless_started.pop_all()
         self._outputs = [
             WorkerOutput(out_read, lambda line: self._printed("stdout", line)),
             WorkerOutput(err_read, lambda line: self._printed("stderr", line)),
         ]
-        threading.Thread(target=self._wait, args=(process,), name=f"wait-{process.pid}", daemon=True).start()
         return process
 
     def _printed(self, stream: str, line: str) -> None:
-        model_log.info("%s", line, extra={"worker": self.number, "stream": stream})
+        tags = {"worker": self.number, "stream": stream}
+        model_log.info("%s", line, extra={**tags, "fields": tags})
 
-    def _ask(
-        self, message: Message, descriptors: tuple[int, ...], timeout: float, late: LoadFailed | PredictFailed
-    ) -> "asyncio.Future[Message]":
-        self._reply = self._loop.create_future()
+    def _expect(self, timeout: float, late: LoadFailed | PredictFailed) -> "asyncio.Future[Any]":
+        self._answer = self._loop.create_future()
         if self.ended.is_set():
             self._fail(self._cause_of_death())
-            return self._reply
-        self._deadline = self._loop.call_later(timeout, self._expire, late)
-        try:
-            self._channel.send(message, descriptors)
-        except OSError:
-            self._channel_ended(is_spoiled=False)
-        return self._reply
-
-    def _answered(self, message: Message) -> None:
-        if self._reply.done() or self.state not in (WorkerState.STARTING, WorkerState.BUSY):
-            return
-        self._settle()
-        if self.state is WorkerState.BUSY:
-            self.state = WorkerState.READY
-        if "error" in message:
-            error = message["error"]
-            self._reply.set_exception(_PREDICT_ERRORS[error["kind"]](error["text"], traceback=error["traceback"]))
         else:
-            self._reply.set_result(message)
+            self._deadline = self._loop.call_later(timeout, self._expire, late)
+        return self._answer
+
+    def _answered(self, reply: Reply) -> None:
+        if self.state in (WorkerState.STOPPING, WorkerState.DEAD):
+            return
+        is_loading = self.state is WorkerState.STARTING
+        answer, failure = (reply.ready, reply.failed) if is_loading else (reply.done, reply.error)
+        kinds: Mapping[str, type[LoadFailed] | type[PredictFailed]] = _LOAD_ERRORS if is_loading else _PREDICT_ERRORS
+        is_expected = self._deadline is not None and (answer is not None or (failure and failure.kind in kinds))
+        if not is_expected:  # nobody asked, or not that: only the package can have written it
+            self._channel_ended(is_spoiled=True)
+            return
+        if not is_loading:
+            self.state = WorkerState.READY
+        if failure is not None:
+            self._fail(kinds[failure.kind](failure.text, traceback=failure.traceback))
+        else:
+            self._settle()
+            self._answer.set_result(answer)
 
     def _settle(self) -> None:
         if self._deadline is not None:
@@ -251,9 +255,9 @@ class WorkerProcess:
 
     def _fail(self, error: LoadFailed | PredictFailed) -> None:
         self._settle()
-        if not self._reply.done():
-            self._reply.set_exception(error)
-            self._reply.exception()  # whoever asked may have left; the pool reads it where not
+        if not self._answer.done():
+            self._answer.set_exception(error)
+            self._answer.exception()  # whoever asked may have left; who has not raises it
 
     def _expire(self, late: LoadFailed | PredictFailed) -> None:
         self._killed_because = late
@@ -266,31 +270,51 @@ class WorkerProcess:
         if is_spoiled:
             self._cut_off("wrote into its channel to the server (into a descriptor that it did not open)")
         else:  # most often because the process ends, which says more
+            self._lost()
             manner = "closed its channel to the server (it closed descriptors that it did not open)"
             self._loop.call_later(_LAST_BREATH, self._cut_off, manner)
 
+    def _lost(self) -> None:
+        """The process has ended or will: an idle worker takes no request any more."""
+        if self.state is WorkerState.READY:
+            self.state = WorkerState.STOPPING
+
     def _cut_off(self, manner: str) -> None:
-        if self.state is not WorkerState.DEAD:
+        if self.state is not WorkerState.DEAD and not self._is_told_to_end:
+            log.warning("worker %d: its process %s", self.number, manner)
             self._killed_because = self._death(manner)
             self.kill()
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
         """On a thread of its own: wait for the end, then take the children along."""
-        # Not reaped before its group is killed, so that the group's number cannot have passed to somebody else.
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        # Reaped last, in `_gone`: until then its number, which is its group's, cannot pass to somebody else.
+        with suppress(ChildProcessError):  # children are not to be waited for where SIGCHLD is ignored
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        self._tell_loop(self._lost)
         orphans.kill_group(process.pid)
-        process.wait()
-        orphans.kill_marked(self._mark)
-        with suppress(RuntimeError):  # the event loop has ended before the worker
-            self._loop.call_soon_threadsafe(self._gone)
+        try:
+            orphans.kill_marked(self._mark)
+        except OSError as error:  # no descriptors left
+            log.warning("worker %d: processes that it left behind could not be looked for: %s", self.number, error)
+        if not self._tell_loop(self._gone):
+            process.wait()
+
+    def _tell_loop(self, what: Callable[[], None]) -> bool:
+        """Have `what` called on the event loop; False where that has ended before the worker."""
+        try:
+            self._loop.call_soon_threadsafe(what)
+        except RuntimeError:
+            return False
+        return True
 
     def _gone(self) -> None:
-        expected = self.state is WorkerState.STOPPING
+        self._channel.read()  # the answer may have come a moment before the end
+        self._channel.close()
+        self._process.wait()
         for output in self._outputs:
             output.close()
-        self._channel.close()
         self.state = WorkerState.DEAD
-        if not expected:
+        if not self._is_told_to_end:
             log.warning("worker %d: its process %s", self.number, _manner(self._process.returncode))
         self._fail(self._cause_of_death())
         self.ended.set()
@@ -307,13 +331,20 @@ class WorkerProcess:
 
     def _last_words(self) -> str:
         lines = list(self._outputs[1].last_lines) or list(self._outputs[0].last_lines)
-        return "The last it printed:\n" + "\n".join(lines) if lines else "It printed nothing."
+        return "The last it printed:\n" + wire.shorten("\n".join(lines)) if lines else "It printed nothing."
 
 
-def result_of(answer: Message) -> Done:
-    """What a prediction's answer says."""
-    done = answer["done"]
-    return Done(done["size"], done["skeleton"], done["timings"])
+def _pipe(always: ExitStack, unless_started: ExitStack) -> tuple[int, int]:
+    """A pipe from the worker; our copy of its end for writing is always closed, the other unless the worker starts."""
+    reading, writing = os.pipe()
+    unless_started.callback(os.close, reading)
+    always.callback(os.close, writing)
+    return reading, writing
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
 
 
 def _manner(returncode: int | None) -> str:

@@ -57,8 +57,9 @@ class SharedBuffer:
         os.pwrite(self.fd, data, offset)
 
     def read(self, offset: int, length: int) -> bytes:
-        """Up to `length` bytes from `offset`; fewer only where the file ends."""
-        return os.pread(self.fd, length, offset)
+        """Up to `length` bytes from `offset`; fewer only where the file ends, however many a worker promised."""
+        there = max(0, os.fstat(self.fd).st_size - offset)
+        return os.pread(self.fd, min(length, there), offset)
 
     @contextmanager
     def mapped(self) -> Iterator[memoryview]:
@@ -101,7 +102,9 @@ class SharedBuffer:
         self.close()
 
     def __del__(self) -> None:
-        self.close()
+        # No thread from here: this may run wherever memory is collected, inside the starting of a thread too.
+        if self._fd >= 0:
+            os.close(self._fd)
 
 
 def _anonymous_file() -> int:

@@ -7,14 +7,18 @@ left behind and remove it.
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 _PREFIX = "mdai-model-"
 _LOCK = "lock"
+#: What a lock holds, so that a stranger's folder of a similar name is told from a run's.
+_CLAIM = b"a run of mdai-model; the next one removes this folder when nobody holds this lock\n"
 
 
 class RunFolder:
@@ -31,6 +35,7 @@ class RunFolder:
         unnamed = self.path / "lock.new"
         self._lock = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        os.write(self._lock, _CLAIM)
         unnamed.rename(self.path / _LOCK)
         self.scratch = self.path / "package"
         self.scratch.mkdir()
@@ -65,33 +70,48 @@ class WorkerFolder:
 
 
 def remove_abandoned(base: Path) -> None:
-    """Delete the folders of runs that ended without cleaning up: their lock is free."""
+    """Delete this user's folders of runs that ended without cleaning up: their lock is free."""
     for folder in base.glob(_PREFIX + "*"):
         try:
-            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            if not _is_own_folder(folder):
+                continue
+            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
-            continue  # another user's, or not a run's folder, or one that is being made
+            continue  # not a run's folder, or one that is being made, or gone meanwhile
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove_tree(folder)
-        except BlockingIOError:
-            continue
+            if os.pread(lock, len(_CLAIM), 0) == _CLAIM:
+                remove_tree(folder)
+        except OSError:
+            continue  # somebody holds the lock, or it is no file
         finally:
             os.close(lock)
 
 
+def _is_own_folder(path: Path) -> bool:
+    """Also when this is the superuser, who could open everybody's."""
+    status = path.lstat()
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+
+
 def remove_tree(path: Path) -> None:
     """Delete a folder, also where the package took away its own write permission; links are not followed."""
-    if path.is_symlink() or not path.exists():
+    if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
         return
     shutil.rmtree(path, ignore_errors=True)
     if path.exists():
+        _unlock(path)
         for folder, inner, _files in os.walk(path):
-            for entry in (Path(folder, name) for name in inner):
-                if not entry.is_symlink():
-                    entry.chmod(0o700)
+            for name in inner:
+                _unlock(Path(folder, name))
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _unlock(folder: Path) -> None:
+    with suppress(OSError):  # not ours to change
+        if not folder.is_symlink():
+            folder.chmod(0o700)
 
 
 def worker_environment(

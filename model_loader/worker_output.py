@@ -8,6 +8,8 @@ from collections.abc import Callable
 _READ_AT_ONCE = 1 << 16
 _LONGEST_LINE = 4096
 _LAST_LINES = 20
+#: Lines handed on before the event loop turns to others: a few milliseconds' worth of logging.
+_LINES_AT_ONCE = 100
 #: A pipe holds 64 kB; who still writes into it after the worker's end is not waited for.
 _READS_AT_END = 4
 
@@ -17,6 +19,9 @@ class WorkerOutput:
 
     A line is cut at 4096 bytes, and a carriage return ends one too (progress bars). `last_lines` keeps the most recent
     few for the error text when the worker dies.
+
+    A model that prints more than can be handed on waits for its pipe to be read: neither memory nor pauses of the
+    event loop grow with what it prints.
     """
 
     def __init__(self, descriptor: int, on_line: Callable[[str], None]) -> None:
@@ -24,18 +29,26 @@ class WorkerOutput:
         self._descriptor = descriptor
         self._on_line = on_line
         self._pending = b""
+        self._lines: deque[bytes] = deque()
+        self._is_paused = False
         self._loop = asyncio.get_running_loop()
         os.set_blocking(descriptor, False)
         self._loop.add_reader(descriptor, self._readable)
 
     def close(self) -> None:
-        """Hand on what is still in the pipe, which a left-over child may keep open, and let go of it."""
+        """Let go of the pipe, which a left-over child may keep open; what is still in it is handed on."""
         for _ in range(_READS_AT_END):
-            if self._descriptor < 0 or not self._readable():
+            if self._descriptor < 0 or not self._read():
                 break
         self._end()
+        self._hand_on()
 
-    def _readable(self) -> bool:
+    def _readable(self) -> None:
+        self._read()
+        self._hand_on()
+
+    def _read(self) -> bool:
+        """Read once; False where there is nothing now or never again."""
         try:
             data = os.read(self._descriptor, _READ_AT_ONCE)
         except BlockingIOError:
@@ -43,24 +56,40 @@ class WorkerOutput:
         if not data:
             self._end()
             return False
-        *lines, self._pending = (self._pending + data.replace(b"\r", b"\n")).split(b"\n")
-        for line in lines:
-            self._hand_on(line)
-        while len(self._pending) > _LONGEST_LINE:
-            self._hand_on(self._pending[:_LONGEST_LINE])
-            self._pending = self._pending[_LONGEST_LINE:]
+        *lines, rest = (self._pending + data.replace(b"\r", b"\n")).split(b"\n")
+        self._pending = rest[: _LONGEST_LINE + 1]
+        self._keep(lines)
         return True
 
-    def _hand_on(self, line: bytes) -> None:
-        text = line[:_LONGEST_LINE].decode("utf-8", "backslashreplace").rstrip()
-        if text:
-            self.last_lines.append(text)
-            self._on_line(text)
+    def _keep(self, lines: list[bytes]) -> None:
+        told = [line for line in lines if line.strip()]
+        self._lines.extend(told)
+        self.last_lines.extend(_text(line) for line in told[-_LAST_LINES:])
+
+    def _hand_on(self) -> None:
+        for _ in range(min(len(self._lines), _LINES_AT_ONCE)):
+            self._on_line(_text(self._lines.popleft()))
+        if self._lines:
+            self._pause()
+            self._loop.call_soon(self._hand_on)
+        elif self._is_paused and self._descriptor >= 0:
+            self._is_paused = False
+            self._loop.add_reader(self._descriptor, self._readable)
+
+    def _pause(self) -> None:
+        if self._descriptor >= 0 and not self._is_paused:
+            self._is_paused = True
+            self._loop.remove_reader(self._descriptor)
 
     def _end(self) -> None:
         if self._descriptor >= 0:
-            self._hand_on(self._pending)
+            self._keep([self._pending])
             self._pending = b""
             self._loop.remove_reader(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _text(line: bytes) -> str:
+    text = line[:_LONGEST_LINE].decode("utf-8", "backslashreplace").rstrip()
+    return text if len(line) <= _LONGEST_LINE else text + " …"

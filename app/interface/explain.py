@@ -21,6 +21,9 @@ from app.interface.skeleton import Typed, Unwritable
 from app.interface.wording import all_of, describe, inside, nearest, quoted
 
 _TYPES = all_of([repr(name) for name in OUTPUT_TYPES]).replace(" and ", " or ")
+#: Keys of an output, or of a dict in one of `PARTS`. The interface knows thirteen.
+MOST_KEYS = 1000
+PARTS = ("data", "note", "image_output_tags")
 _FORMS = "; ".join(f"{{{', '.join(model.model_fields)}}}" for model in DATA_FORMS.values())
 
 
@@ -30,6 +33,15 @@ def not_an_output(output: Any) -> Iterator[Fault]:
     if output is None:
         text = " is None, not a dict: leave out of the list what was not found"
     yield Fault(("not a dict", type(output).__name__), text)
+
+
+def too_many_keys(output: Any) -> Iterator[Fault]:
+    """The fault of an output that is one huge dict, or has one in a place where the interface has a few keys."""
+    for path in ((), *((key,) for key in PARTS)):
+        found = at(output, path) if not path or path[0] in map(_value, _value(output)) else None
+        if isinstance(_value(found), dict) and len(_value(found)) > MOST_KEYS:
+            text = f"{inside(path)} has {len(_value(found)):,} keys, and {MOST_KEYS:,} are the most"
+            yield Fault((path, "keys"), f"{text}: return one output per finding, with the keys of the interface")
 
 
 def faults(error: ValidationError, output: Any) -> Iterator[Fault]:

@@ -12,6 +12,9 @@ from app.interface.findings import Doubt
 from app.interface.skeleton import Odd, Summary
 from app.interface.wording import article, describe, visible
 
+#: Levels of a list that a text names.
+_DEEPEST_NAMED = 10
+
 
 def as_summary(value: Any) -> Summary | None:
     """The facts about a list; None when `value` is none.
@@ -121,7 +124,7 @@ def _content_doubts(facts: Summary, key: str, fix: str) -> Iterator[Doubt]:
 def _uneven_doubts(facts: Summary, key: str, what: str) -> Iterator[Doubt]:
     sample = ""
     if facts.uneven is not None:
-        at = "".join(f"[{step}]" for step in facts.uneven.at)
+        at = "".join(f"[{step}]" for step in facts.uneven.at[:_DEEPEST_NAMED])
         sample = f"element {at} is {visible(facts.uneven.found, 120)}"
     elif facts.shape is not None or not facts.length:
         return
@@ -155,11 +158,11 @@ def _vertex_place(at: list[int]) -> str:
 
 def _place(names: tuple[str, ...], at: list[int]) -> str:
     words = [f"{name} {step}" for name, step in zip(names, at, strict=False)]
-    return ", ".join(words) + "".join(f"[{step}]" for step in at[len(names) :])
+    return ", ".join(words) + "".join(f"[{step}]" for step in at[len(names) : _DEEPEST_NAMED])
 
 
 def _times(shape: list[int]) -> str:
-    return " × ".join(map(str, shape))
+    return " × ".join(map(str, shape[:_DEEPEST_NAMED])) + (" × …" if len(shape) > _DEEPEST_NAMED else "")
 
 
 def _flatten(shape: list[int]) -> str:

@@ -153,6 +153,6 @@ def _complaint(error: Exception) -> str:
     if parts is None:
         return "it cannot be decoded"
     expected, found, where = parts.groups()
-    words = {"object": "map", "array": "list", "|": "or"}
+    words = {"object": "map", "array": "list", "None": "null", "|": "or"}
     expected = " ".join(words.get(word, word) for word in expected.split())
     return f"{where or 'it'} is {words.get(found, found)}, not {expected}"

@@ -25,13 +25,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from app.interface import geometry
-from app.interface.schema_notes import DocumentedAs
+from app.interface.schema_notes import BASE64, NUMBER, DocumentedAs, DocumentedMask, DocumentedVertices, without
 from app.interface.skeleton import Summary
-
-#: Bytes as they are published: binary in msgpack, text in JSON.
-BASE64 = WithJsonSchema(
-    {"type": "string", "contentEncoding": "base64", "description": "bin in msgpack, base64 text in JSON"}
-)
 
 
 class Wanted(NamedTuple):
@@ -58,14 +53,11 @@ def _checked_by(find_error: Callable[[Summary], str | None]) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _matrix(**limits: int) -> WithJsonSchema:
-    row = {"type": "array", "items": {"type": "number"}, **limits}
-    return WithJsonSchema({"type": "array", "items": row})
-
-
-Number: TypeAlias = Annotated[float | bool, WithJsonSchema({"type": "number"})]
+Number: TypeAlias = Annotated[float | bool, WithJsonSchema(NUMBER)]
 Pixels = Annotated[Number, Wanted("a number", "give pixels as int or float")]
-Frame = Annotated[int | bool, WithJsonSchema({"type": "integer"}), Wanted("an int", "count frames with int(…)")]
+Frame = Annotated[
+    int | bool, WithJsonSchema({"type": ["integer", "boolean"]}), Wanted("an int", "count frames with int(…)")
+]
 Listed = Annotated[list[Any] | InstanceOf[Summary], AfterValidator(_is_list)]
 
 
@@ -79,7 +71,7 @@ class Mask(_Part):
     mask: Annotated[
         Listed,
         _checked_by(geometry.mask_error),
-        _matrix(),
+        DocumentedMask(),
         Wanted("a list of rows", "give the mask as rows of numbers; an array is welcome as it is"),
     ] = Field(examples=[[[0, 1, 1], [0, 1, 0]]])
 
@@ -87,16 +79,20 @@ class Mask(_Part):
 class Vertices(_Part):
     """A freeform, a polygon or a line: [x, y] pairs in pixels of the image."""
 
+    model_config = ConfigDict(json_schema_extra=without("mask"))
+
     vertices: Annotated[
         Listed,
         _checked_by(geometry.vertices_error),
-        _matrix(minItems=2, maxItems=2),
+        DocumentedVertices(),
         Wanted("a list of [x, y] pairs", "give the outline as [[x, y], …]; an array is welcome as it is"),
     ] = Field(examples=[[[10, 20], [30, 20], [20, 40]]])
 
 
 class Box(_Part):
     """A bounding box in pixels of the image: its upper left corner and its size."""
+
+    model_config = ConfigDict(json_schema_extra=without("mask", "vertices"))
 
     x: Pixels
     y: Pixels
@@ -107,12 +103,16 @@ class Box(_Part):
 class Location(_Part):
     """A point in pixels of the image."""
 
+    model_config = ConfigDict(json_schema_extra=without("mask", "vertices", "width", "height"))
+
     x: Pixels
     y: Pixels
 
 
 class VideoInterval(_Part):
     """A stretch of frames in a video."""
+
+    model_config = ConfigDict(json_schema_extra=without("mask", "vertices"))
 
     start_frame_number: Frame
     end_frame_number: Frame
@@ -175,6 +175,10 @@ class ImageOutputTags(BaseModel):
     SeriesInstanceUID: Annotated[str, Wanted("a str", "give the UID as text")] = ""
 
 
+#: What stands beside a form that is only advised.
+Advised = Annotated[Any, WithJsonSchema({"description": "Anything else is passed on with a warning."})]
+
+
 class ClassProbability(BaseModel):
     """The probability of one class."""
 
@@ -187,7 +191,7 @@ class Explanation(BaseModel):
 
     name: str
     description: str | None = None
-    content: Annotated[bytes, BASE64]
+    content: Annotated[bytes, WithJsonSchema(BASE64)]
     content_type: str = Field(examples=["image/png"])
 
 
@@ -225,7 +229,7 @@ class _Output(BaseModel):
     )
     probability: Annotated[
         float | Listed | None,
-        DocumentedAs(float | list[ClassProbability] | None),
+        DocumentedAs(float | list[ClassProbability | Advised] | None),
         Wanted("a float", "give one number from 0 to 1, or a list of {'class_index': …, 'probability': …}"),
     ] = Field(default=None, description="From 0 to 1: of the class of this output, or of several classes.")
     data: Annotated[
@@ -236,7 +240,7 @@ class _Output(BaseModel):
     ] = Field(default=None, description="Where it is: what a local label draws.")
     explanations: Annotated[
         Listed | None,
-        DocumentedAs(list[Explanation] | None),
+        DocumentedAs(list[Explanation | Advised] | None),
         Wanted(
             "a list",
             "give a list of {'name', 'description', 'content', 'content_type'}, or leave the key out",

@@ -11,9 +11,11 @@ import msgpack
 
 from app.interface.errors import MalformedBody, RequestTooLarge
 from app.interface.slices import Steps
-from app.interface.wording import article
+from app.interface.wording import article, count_of
 
 T = TypeVar("T")
+
+HOW_TO_PACK = "Pack the request with msgpack.packb(data)."
 
 _FIRST_PIECE, _LARGEST_PIECE = 1 << 10, 1 << 18
 
@@ -126,7 +128,8 @@ class Walk:
         there = len(self._body) - header_end
         if length > there:
             raise MalformedBody(
-                f"The body is cut off: {place} announces {length:,} bytes, and {there:,} of them are there."
+                f"The body is cut off: {place} announces {length:,} bytes, and {there:,} of them are there. "
+                "Send all of it."
             )
         self._start_at(header_end + length)
         self.jumped += length
@@ -141,7 +144,7 @@ class Walk:
             except msgpack.OutOfData:
                 self._feed(place)
             except msgpack.StackError:
-                raise MalformedBody(f"{place} is nested too deeply to be read.") from None
+                raise MalformedBody(f"{_beginning(place)} is nested too deeply to be read: nest it less.") from None
             except UnicodeDecodeError:
                 raise self._invalid(place, "a key that is not valid UTF-8") from None
             except ValueError as error:
@@ -163,13 +166,19 @@ class Walk:
         self._piece = min(2 * self._piece, _LARGEST_PIECE)
 
     def _invalid(self, place: str, found: str) -> MalformedBody:
-        return MalformedBody(f"The body is not valid msgpack: in {place} there is {found.rstrip('.')}.")
+        return MalformedBody(f"The body is not valid msgpack: in {place} there is {found.rstrip('.')}. {HOW_TO_PACK}")
 
     def _truncated(self, place: str) -> MalformedBody:
-        return MalformedBody(f"The body is cut off: its {len(self._body):,} bytes end in the middle of {place}.")
+        end = count_of(len(self._body), "byte")
+        return MalformedBody(f"The body is cut off after {end}, in the middle of {place}. Send all of it.")
 
     def _too_large(self) -> RequestTooLarge:
         return RequestTooLarge(
             f"The request holds more than {self._most:,} bytes beside the files' content: send fewer annotations and "
             "tags, and put whatever is large into a file's content."
         )
+
+
+def _beginning(place: str) -> str:
+    """`place` at the beginning of a sentence: "The request", but "files[0]"."""
+    return place[0].upper() + place[1:] if " " in place else place

@@ -11,20 +11,24 @@ worker made.
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
-import msgspec
 from pydantic import ValidationError
 
 from app.interface import advice, explain, strict
-from app.interface.errors import InvalidOutput
-from app.interface.findings import Fault, Findings
+from app.interface.errors import InvalidOutput, MalformedBody
+from app.interface.explain import MOST_KEYS, PARTS
+from app.interface.findings import MOST_KINDS, Fault, Findings
 from app.interface.labels import LabelClass, LabelRules
 from app.interface.models import OUTPUT
+from app.interface.msgpack_walk import Walk
 from app.interface.skeleton import Skeletons, SkeletonUnreadable
 from app.interface.slices import Steps, finish, finish_in_slices
 from app.interface.wording import article, describe, visible
+
+#: Bytes of one output's skeleton, in which nothing large stands: decoded it takes up to sixty times as much memory.
+LARGEST_OUTPUT = 8 << 20
 
 
 def judge(skeleton: bytes, label_classes: Sequence[LabelClass] = (), *, strict: bool = False) -> tuple[str, ...]:
@@ -45,14 +49,19 @@ async def judge_in_slices(
 def _judging(skeleton: bytes, label_classes: Sequence[LabelClass], is_strict: bool) -> Steps[tuple[str, ...]]:
     judgement = _Judgement(label_classes, is_strict)
     try:
-        for index, element in enumerate(judgement.elements(skeleton)):
-            yield from judgement.consider(index, element)
+        content = judgement.outputs(skeleton)
+        walk = Walk(content, len(content))
+        for index in range((yield from walk.enter_list("the list"))):
+            yield from judgement.consider(index, (yield from walk.skip("the list")))
             yield
+        if not walk.is_at_end:
+            raise SkeletonUnreadable("it goes on behind its end")
     except RecursionError:
         raise InvalidOutput("The outputs are nested too deeply to be judged: nest them less.") from None
-    except SkeletonUnreadable as error:
+    except (SkeletonUnreadable, MalformedBody) as error:
+        found = "it is cut off, or no msgpack" if isinstance(error, MalformedBody) else visible(str(error), 200)
         raise InvalidOutput(
-            f"The worker's picture of the outputs cannot be read ({visible(str(error), 200)}). "
+            f"The worker's picture of the outputs cannot be read ({found}). "
             "Does the model write to descriptors or to memory that are not its own?"
         ) from error
     if judgement.faults:
@@ -70,8 +79,8 @@ class _Judgement:
         self._rules = LabelRules(label_classes)
         self._is_strict = is_strict
 
-    def elements(self, skeleton: bytes) -> list[msgspec.Raw]:
-        """The single outputs, to be judged one by one. Raises InvalidOutput where there are none to be had."""
+    def outputs(self, skeleton: bytes) -> memoryview:
+        """The list of the single outputs, to be judged one by one. Raises InvalidOutput where there is none."""
         outputs = self._skeletons.outputs(skeleton)
         if outputs is None:
             raise InvalidOutput(_no_list(self._skeletons.as_returned(skeleton)))
@@ -80,15 +89,20 @@ class _Judgement:
                 f"predict returned {article(visible(outputs.type_name))}, not a list: the reference server refuses "
                 "that, and so does this one when it is strict."
             )
-        return outputs.elements
+        return outputs.content
 
-    def consider(self, index: int, element: msgspec.Raw) -> Steps[None]:
+    def consider(self, index: int, element: memoryview) -> Steps[None]:
         """Judge output number `index`."""
+        if len(element) > LARGEST_OUTPUT:
+            raise InvalidOutput(
+                f"outputs[{index}] holds {len(element):,} bytes of text and dicts, and {LARGEST_OUTPUT:,} are the "
+                "most: put what is large into lists of numbers, arrays or bytes, or spread it over several outputs."
+            )
         output = yield from self._skeletons.plain_in_steps(element)
         find_faults = self._refusal(output)
         if find_faults is not None:
             returned = yield from self._skeletons.as_returned_in_steps(element)
-            for fault in find_faults(returned):
+            for fault in islice(find_faults(returned), MOST_KINDS):
                 self.faults.add(index, fault)
             return
         if self._is_strict:
@@ -105,6 +119,8 @@ class _Judgement:
             return explain.unwritable_faults
         if not isinstance(output, dict):
             return explain.not_an_output
+        if any(len(part) > MOST_KEYS for part in (output, *map(output.get, PARTS)) if isinstance(part, dict)):
+            return explain.too_many_keys
         try:
             OUTPUT.validate_python(output)
         except ValidationError as error:

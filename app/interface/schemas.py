@@ -20,11 +20,11 @@ _REFERENCE = "#/components/schemas/"
 class File(msgspec.Struct):
     """One file: a DICOM instance, an image or a video. Further keys reach the model unchanged."""
 
-    content: Annotated[bytes, Meta(description="The file's bytes: bin in msgpack.")]
+    content: Annotated[bytes, Meta(description="The file's bytes: bin in msgpack. Null is passed on with a warning.")]
     content_type: Annotated[
         str,
         Meta(
-            description="Media type.",
+            description="Media type. A file without one is passed on with a warning.",
             examples=["application/dicom", "image/jpeg", "image/png", "video/mp4"],
         ),
     ]
@@ -65,7 +65,9 @@ def _response() -> tuple[dict[str, Any], dict[str, Any]]:
     schema = TypeAdapter(list[Output]).json_schema(ref_template=_REFERENCE + "{model}")
     definitions = schema.pop("$defs")
     schema["title"] = "Outputs"
-    schema["description"] = "The model's list as it returned it: exactly its keys, in its order."
+    schema["description"] = (
+        "The model's list as it returned it: exactly its keys, in its order. In JSON, NaN and the infinities are null."
+    )
     return schema, {name: _tidy(definition) for name, definition in definitions.items()}
 
 

@@ -19,6 +19,7 @@ from model_loader.worker.mdai_guest.wire import EXT_SUMMARY, EXT_TYPED, EXT_UNWR
 
 #: Bytes that are decoded without a pause.
 _PIECE = 1 << 16
+_EMPTY = memoryview(b"\x90")
 _UNREADABLE = (msgspec.MsgspecError, msgpack.UnpackException, ValueError, TypeError, RecursionError)
 
 
@@ -91,7 +92,8 @@ class Outputs(NamedTuple):
 
     type_name: str
     """What held them: "list", "tuple" …"""
-    elements: list[msgspec.Raw]
+    content: memoryview
+    """The skeletons of the outputs, a msgpack list that nobody has looked into yet."""
 
 
 class SkeletonUnreadable(Exception):
@@ -114,31 +116,29 @@ class Skeletons:
         """The value with `Typed`, `Summary` and `Unwritable` in it."""
         return self._as_returned.read(skeleton)
 
-    def as_returned_in_steps(self, skeleton: msgspec.Raw) -> Steps[Any]:
+    def as_returned_in_steps(self, skeleton: memoryview) -> Steps[Any]:
         """`as_returned` in steps that are short even for a large skeleton."""
         return (yield from self._as_returned.read_in_steps(skeleton))
 
-    def plain_in_steps(self, skeleton: msgspec.Raw) -> Steps[Any]:
+    def plain_in_steps(self, skeleton: memoryview) -> Steps[Any]:
         """The value as it is in the response, except for what is summarised or unwritable."""
         return (yield from self._plain.read_in_steps(skeleton))
 
     def outputs(self, skeleton: bytes) -> Outputs | None:
-        """The skeletons of the single outputs, or None where the result is nothing that holds outputs."""
-        content: bytes | memoryview = skeleton
+        """What holds the single outputs, or None where the result is nothing that does."""
+        content = memoryview(skeleton)
         type_name = "list"
         try:
             extension = _extension(content)
             if extension is not None and extension.code == EXT_SUMMARY:
                 summary = self.as_returned(content)
-                return Outputs(summary.type, []) if summary.is_list and not summary.length else None
+                return Outputs(summary.type, _EMPTY) if summary.is_list and not summary.length else None
             if extension is not None and extension.code == EXT_TYPED:
                 typed = msgspec.msgpack.decode(extension.data, type=_TypedRaw)
                 type_name, content = typed.type_name, memoryview(typed.value)
-            if not _is_list(content):
-                return None
-            return Outputs(type_name, msgspec.msgpack.decode(content, type=list[msgspec.Raw]))
         except _UNREADABLE as error:
             raise SkeletonUnreadable(str(error)) from error
+        return Outputs(type_name, content) if _is_list(content) else None
 
     def _simplified(self, value: Any) -> Any:
         if type(value) is Typed:
@@ -167,17 +167,16 @@ class _Decoders:
             EXT_UNWRITABLE: msgspec.msgpack.Decoder(Unwritable, ext_hook=self._extension),
         }
 
-    def read(self, skeleton: bytes | memoryview | msgspec.Raw) -> Any:
+    def read(self, skeleton: bytes | memoryview) -> Any:
         try:
             return self._values.decode(skeleton)
         except _UNREADABLE as error:
             raise SkeletonUnreadable(str(error)) from error
 
-    def read_in_steps(self, skeleton: msgspec.Raw) -> Steps[Any]:
+    def read_in_steps(self, view: memoryview) -> Steps[Any]:
         """`read`, a piece at a time where the skeleton is large."""
-        view = memoryview(skeleton)
         if len(view) <= _PIECE:
-            return self.read(skeleton)
+            return self.read(view)
         # msgspec has to have all of it at once; msgpack goes on where it stopped.
         unpacker = msgpack.Unpacker(ext_hook=self._extension, strict_map_key=False, max_buffer_size=0)
         for start in range(0, len(view), _PIECE):
@@ -197,12 +196,12 @@ class _Decoders:
         return self._finish(decoder.decode(content))
 
 
-def _extension(content: bytes | memoryview) -> msgspec.msgpack.Ext | None:
+def _extension(content: memoryview) -> msgspec.msgpack.Ext | None:
     first = content[0] if content else 0xC1
     is_extension = 0xC7 <= first <= 0xC9 or 0xD4 <= first <= 0xD8
     return msgspec.msgpack.decode(content, type=msgspec.msgpack.Ext) if is_extension else None
 
 
-def _is_list(content: bytes | memoryview) -> bool:
+def _is_list(content: memoryview) -> bool:
     first = content[0] if content else 0xC1
     return 0x90 <= first <= 0x9F or first in (0xDC, 0xDD)

@@ -109,6 +109,8 @@ def _rows_faults(key: str, rows: Any) -> Iterator[Fault]:
 
 def _has_plain_numbers(first: Any, key: str) -> bool:
     """Whether there is an int or a float wherever the reference looks: one value of a mask, two of vertices."""
+    if isinstance(first, list):  # one with dicts in it, or no worker's
+        return False
     if first.first is None:
         return True
     return type(first.first) in (int, float) and (key == "mask" or {"int", "float"}.issuperset(first.types))

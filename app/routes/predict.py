@@ -49,22 +49,24 @@ class PredictRoute:
             await self._receive(exchange, media, body)
             uploaded_at = time.perf_counter()
             summary = await _summary_of(body)
+            _log_doubts(summary.warnings)
             form = wanted_by(exchange.headers.get(b"accept", b"")).prediction
             with UntilHangUp(exchange):
                 request = PredictRequest(body=body, accept=form, request_id=exchange.request_id)
                 with await self._predictor.predict(request) as prediction:
                     body.close()
                     predicted_at = time.perf_counter()
-                    warnings = await judge_in_slices(
+                    doubts = await judge_in_slices(
                         prediction.skeleton, summary.label_classes, strict=self._settings.strict
                     )
+                    _log_doubts(doubts)
                     timings = {
                         "upload": uploaded_at - exchange.started_at,
                         **prediction.timings,
                         "judge": time.perf_counter() - predicted_at,
                     }
                     headers = [(b"content-type", _MEDIA[form]), (b"server-timing", _server_timing(timings))]
-                    await self._respond(exchange, prediction, headers + _told(summary.warnings + warnings))
+                    await self._respond(exchange, prediction, headers + _told(summary.warnings + doubts))
 
     async def _receive(self, exchange: Exchange, media: str, body: SharedBuffer) -> None:
         settings = self._settings
@@ -120,13 +122,16 @@ def _server_timing(seconds: dict[str, float]) -> bytes:
     return ", ".join(f"{name};dur={value * 1000:.2f}" for name, value in seconds.items()).encode("ascii")
 
 
-def _told(warnings: tuple[str, ...]) -> Headers:
-    """The warnings logged, and as a header: on one line, in ASCII, of at most 2 kB."""
-    if not warnings:
+def _log_doubts(doubts: tuple[str, ...]) -> None:
+    if doubts:
+        log.warning("Doubtful: %s", " ".join(doubts))
+
+
+def _told(doubts: tuple[str, ...]) -> Headers:
+    """What is doubtful, as a header: on one line, in ASCII, of at most 2 kB."""
+    if not doubts:
         return []
-    text = " ".join(warnings)
-    log.warning("Doubtful: %s", text)
-    escaped = re.sub(rb"[^ -~]+", b" ", text.encode("ascii", "backslashreplace"))
+    escaped = re.sub(rb"[^ -~]+", b" ", " ".join(doubts).encode("ascii", "backslashreplace"))
     if len(escaped) > _LONGEST_WARNINGS:
         escaped = escaped[: _LONGEST_WARNINGS - 4] + b" ..."
     return [(b"x-model-warnings", escaped.strip())]

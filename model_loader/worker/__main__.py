@@ -15,7 +15,7 @@ that the package sees the versions it asked for and none of our names.
 Exit codes: 0 the server closed the channel, 1 the channel broke, 2 wrong call.
 """
 
-if __name__ == "__main__":  # a package's multiprocessing children import this file again under another name
+if __name__ == "__main__":  # a child process of the package's may import this file again under another name
     import sys
 
     sys.dont_write_bytecode = True  # the package's folder is served in place and never written to

@@ -2,15 +2,17 @@
 
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgpack
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.interface.errors import InvalidRequest, MalformedBody
+from app.interface.request import read_request
 from app.multipart import MAX_FIELD_BYTES, FormToMsgpack, recognise
 from app.refusals import BodyTooLarge
 from model_loader.shared_buffer import SharedBuffer
@@ -44,12 +46,17 @@ def encode(parts: Sequence[Part]) -> bytes:
 
 
 def convert(body: bytes, chunks: Iterable[bytes] | None = None) -> Any:
+    return msgpack.unpackb(converted(chunks or [body]))
+
+
+def converted(chunks: Iterable[bytes]) -> bytes:
+    """The map that a worker reads."""
     with SharedBuffer.create() as buffer:
         form = FormToMsgpack(buffer, BOUNDARY)
-        for chunk in chunks or [body]:
+        for chunk in chunks:
             form.write(chunk)
         form.finish()
-        return msgpack.unpackb(buffer.read(0, buffer.size))
+        return buffer.read(0, buffer.size)
 
 
 def file(content: bytes = DICOM, content_type: str | None = None, name: str = "files") -> Part:
@@ -230,3 +237,74 @@ def test_garbage_never_ends_in_anything_but_a_refusal(body: bytes, prefix: bytes
         convert(prefix + body)
     except (InvalidRequest, MalformedBody, BodyTooLarge) as refusal:
         assert str(refusal).endswith(".")
+
+
+WHOLE = encode([file(DICOM + b"\r\n--a-boundar"), field("args", '{"a": [1]}'), field("b", "c"), file(PNG, "image/png")])
+TELLING = [
+    b"--a-boundary", b"--a-boundary--", b"\r\n", b"\n", b"\r", b"--", b": ", b";", b'"', b"=", b"\0", b"\xff", b"name=",
+    b"filename=", b"filename*=utf-8''%ff", b"Content-Disposition: form-data", b"Content-Type: multipart/mixed",
+    b"x" * 9000, b"[" * 5000, b"{", b"Content-Transfer-Encoding: base64",
+]  # fmt: skip
+
+
+@st.composite
+def damaged_forms(draw: st.DrawFn) -> bytes:
+    """A good form that some bytes were cut out of, changed in or inserted into."""
+    body = bytearray(WHOLE)
+    for _ in range(draw(st.integers(0, 3))):
+        start = draw(st.integers(0, len(body)))
+        end = start + draw(st.integers(0, 30))
+        body[start:end] = draw(st.binary(max_size=6) | st.sampled_from(TELLING))
+    return bytes(body)
+
+
+def outcome(chunks: Iterable[bytes]) -> bytes | type[Exception]:
+    """The map, or how the form is refused: in whole sentences, whatever is wrong with it."""
+    try:
+        return converted(chunks)
+    except (InvalidRequest, MalformedBody, BodyTooLarge) as refusal:
+        assert str(refusal).endswith(".") and len(str(refusal)) < 500
+        return type(refusal)
+
+
+@settings(max_examples=200, deadline=None)
+@given(body=damaged_forms(), cuts=st.lists(st.integers(0, 1500), max_size=8))
+@example(body=WHOLE, cuts=list(range(len(WHOLE))))
+def test_a_damaged_form_is_refused_or_read_the_same_wherever_it_is_cut(body: bytes, cuts: list[int]) -> None:
+    """And what is read is a request."""
+    places = sorted({0, len(body), *[cut for cut in cuts if cut < len(body)]})
+    at_once = outcome([body])
+    assert outcome(body[start:end] for start, end in itertools.pairwise(places)) == at_once
+    if isinstance(at_once, bytes):
+        assert read_request(at_once).file_count > 0
+
+
+def test_no_beginning_of_a_form_is_a_form() -> None:
+    end = len(WHOLE) - len(b"--\r\n")
+    assert not [cut for cut in range(end) if isinstance(outcome([WHOLE[:cut]]), bytes)]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc to see open files in")
+def test_nothing_of_a_form_is_written_to_a_disk() -> None:
+    """Neither large files nor fields: the only file that opens meanwhile is in memory."""
+    before, seen = open_files(), set()
+
+    def chunks() -> Iterator[bytes]:
+        body = encode([field("a", "x" * 2_000_000), file(DICOM + b"x" * 4_000_000), file(PNG + b"y" * 4_000_000)])
+        for start in range(0, len(body), 500_000):
+            yield body[start : start + 500_000]
+            seen.update(open_files() - before)
+
+    assert len(converted(chunks())) > 10_000_000
+    assert seen and all(name.startswith("/memfd:mdai-model") for name, _ in seen)
+
+
+def open_files() -> set[tuple[str, int]]:
+    """Names and inodes of the files that this process's descriptors lead to."""
+    found = set()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        try:
+            found.add((str(descriptor.readlink()), descriptor.stat().st_ino))
+        except FileNotFoundError:  # that of the listing itself
+            continue
+    return {(name, inode) for name, inode in found if name.startswith("/")}

@@ -1,7 +1,6 @@
 """A slot of the cache: built once, trusted only when finished."""
 
 import json
-import os
 import subprocess
 import sys
 import threading

@@ -77,6 +77,22 @@ FATAL_AT_LOAD = (
     Failure("class_missing", ClassMissing, ("mdai_deploy.py has no class MDAIModel", "LungFinder", "MDAIModel.")),
     Failure("class_in_wrong_case", ClassMissing, ("has no class MDAIModel (it defines the class", "MdaiModel")),
     Failure("class_is_function", ClassMissing, ("MDAIModel in mdai_deploy.py is a function", "`class MDAIModel:`")),
+    Failure(
+        "predict_without_data", ClassMissing, ("MDAIModel.predict takes () beside self", "def predict(self, data)")
+    ),
+    Failure("predict_is_async", ClassMissing, ("MDAIModel.predict is `async def`", "`def predict(self, data):`")),
+    Failure(
+        "init_opens_relative_path",
+        InitFailed,
+        ("No such file or directory: 'weights.bin'.", "lies in the model root: open os.path.join('lib', ...)"),
+        ('open("weights.bin", "rb")',),
+    ),
+    Failure(
+        "import_misses_opencv",
+        ImportFailed,
+        ("No module named 'cv2'.", "it comes with opencv-python-headless"),
+        ("import cv2",),
+    ),
     Failure("class_without_predict", ClassMissing, ("MDAIModel", "has no method predict", "def predict(self, data)")),
     Failure(
         "init_raises",
@@ -177,6 +193,7 @@ RECOVERABLE = (
         ("predict(data) raised KeyError: 'image/png'.",),
         ("self.look_at(file)", "KeyError: 'image/png'"),
     ),
+    Failure("predict_wants_gpu", ModelRaised, ("No GPU is visible to this worker", "torch.cuda.is_available()")),
     Failure("predict_raises_oddly", ModelRaised, ("predict(data) raised Unspeakable.",), ("raise Unspeakable",)),
     Failure(
         "predict_raises_at_length",
@@ -208,6 +225,10 @@ def test_a_model_that_raises_fails_one_request_and_goes_on_in_the_same_process(s
 def test_sys_exit_in_predict_is_told_with_its_code(serve: Host) -> None:
     with pytest.raises(ModelRaised, match=r"called sys.exit\('3'\)"):
         serve("predict_exits").note(code="3")
+
+
+def test_a_predict_that_the_instance_brings_is_as_good_as_one_of_the_class(serve: Host) -> None:
+    assert serve("predict_set_by_init").predict().outputs == [{"type": "NONE", "study_uid": "1.2"}]
 
 
 def test_none_as_a_result_has_no_response_and_a_skeleton_for_the_judge(serve: Host) -> None:

@@ -7,23 +7,23 @@ float. The skeleton shows each value as the model returned it, so that the judge
 """
 
 import os
+from collections import abc
+from itertools import islice
 
 import msgpack
 
-from . import arrays, json_text, plain, skeleton, wire
+from . import arrays, grids, json_text, plain, skeleton, wire
+from .unwritable import Unwritable, locate, place
 
 #: Up to here a string or bytes value stands in the skeleton itself; longer ones are summarised.
 LONGEST_STRING, LONGEST_BYTES, LONGEST_DICT = 4096, 256, 1000
 _FLUSH_AT = 1 << 20
-
-
-class Unwritable(Exception):
-    """An output holds something that msgpack cannot carry; the text names the place."""
+_SCALARS = (int, float, bool, type(None))
 
 
 def materialise(outputs):
     """`outputs` with generators and other ordered iterables run to a list, so that what they raise is the model's."""
-    return list(outputs) if plain.is_iterable(outputs) and not isinstance(outputs, (list, tuple)) else outputs
+    return list(outputs) if plain.is_iterable(outputs) and not isinstance(outputs, plain.LISTS) else outputs
 
 
 def write_outputs(outputs, descriptor, accept):
@@ -33,12 +33,12 @@ def write_outputs(outputs, descriptor, accept):
     refuse. Raises Unwritable.
     """
     sink = _Sink(descriptor)
-    if isinstance(outputs, (list, tuple)):
+    if isinstance(outputs, plain.LISTS):
         shapes = _write_json(outputs, sink) if accept == "json" else _write_msgpack(outputs, sink)
         if type(outputs) is not list:
             shapes = _typed(plain.type_name(outputs), shapes)
     else:
-        shapes = _Walk(_nowhere).value(outputs, "the result", forgiving=True)
+        shapes = _picture(outputs, "the result")
     size = sink.finish()
     encoded = msgpack.packb(shapes, use_bin_type=True)
     sink.write(encoded)
@@ -53,11 +53,13 @@ def _write_msgpack(outputs, sink):
 
 def _write_json(outputs, sink):
     shapes = []
+    pieces = bytearray()
+    walk = _Walk(pieces.extend)
     for index, output in enumerate(outputs):
         sink.write(b"," if index else b"[")
-        pieces = bytearray()
-        shapes.append(_Walk(pieces.extend).output(output, "outputs[%d]" % index))
-        sink.write(json_text.dump(msgpack.unpackb(pieces, raw=False, strict_map_key=False)))
+        shapes.append(walk.output(output, "outputs[%d]" % index))
+        sink.write(json_text.from_msgpack(pieces))
+        del pieces[:]
     sink.write(b"]" if outputs else b"[]")
     return shapes
 
@@ -68,146 +70,155 @@ class _Walk:
     def __init__(self, write):
         self._write = write
         self._packer = msgpack.Packer(default=plain.simplify, use_bin_type=True)
+        self._keys_of_output = {"data": self._data, "class_index": self._index, "probability": self._real}
+        self._keys_of_data = {"mask": self._mask}
 
     def output(self, output, where):
-        if not isinstance(output, dict):
-            return self.value(output, where)
-        return self.mapping(output, where, {"data": self._data, "class_index": self._index, "probability": self._real})
+        """One element of what `predict` returned. Raises Unwritable, as everything here does."""
+        return self._guarded(self._output, output, where)
 
-    def mapping(self, value, where, special=None):
+    def value(self, value, where):
+        """Anything below an output."""
+        return self._guarded(self._any, value, where)
+
+    def _guarded(self, walk, value, where):
+        """`walk(value, where)`, naming the place where an object of the package's raises something of its own."""
+        try:
+            return walk(value, where)
+        except (Unwritable, _NoRoom):
+            raise
+        except BaseException as error:
+            raise locate(value, where, error) from error
+
+    def _output(self, output, where):
+        return self._special(output, where, self._keys_of_output)
+
+    def _data(self, data, where):
+        if isinstance(data, abc.Mapping) and not data:
+            self._pack(None, where)
+            return {} if type(data) is dict else _typed(plain.type_name(data), {})
+        return self._special(data, where, self._keys_of_data)
+
+    def _special(self, value, where, keys):
+        if isinstance(value, abc.Mapping):
+            return self._mapping(value, where, keys)
+        return self._any(value, where)
+
+    def _mapping(self, value, where, special=None):
         """A dict; `special` names keys whose values the interface lets us translate."""
-        self._write(self._packer.pack_map_header(len(value)))
+        name = plain.type_name(value)
+        items = value.items() if type(value) is dict else list(value.items())
+        self._write(self._packer.pack_map_header(len(items)))
         shapes = {}
-        for key, element in value.items():
-            place = "%s.%s" % (where, key) if isinstance(key, str) else "%s[%s]" % (where, plain.brief_repr(key))
-            self._pack(key, place)
-            walk = (special or {}).get(key, self.value) if isinstance(key, str) else self.value
-            shapes[_key_shape(key)] = walk(element, place)
-        return shapes if type(value) is dict else _typed(plain.type_name(value), shapes)
+        for key, element in items:
+            inside = place(where, key)
+            self._pack(key, "the key " + inside)
+            key = _plain_key(key)
+            walk = special.get(key, self._any) if special and type(key) is str else self._any
+            shapes[key if type(key) is str else plain.brief_repr(key)] = self._guarded(walk, element, inside)
+        if len(items) > LONGEST_DICT:
+            return _summary_of_dict(items)
+        return shapes if type(value) is dict else _typed(name, shapes)
 
-    def value(self, value, where, forgiving=False):
-        """Anything. With `forgiving`, what msgpack cannot carry becomes a part of the skeleton instead of an error."""
+    def _any(self, value, where, is_mask=False):
         kind = type(value)
-        if kind in (int, float, bool, type(None)):
+        if kind in _SCALARS:
             self._pack(value, where)
             return value
         if isinstance(value, (str, bytes)):
             self._pack(value, where)
-            shape = _short(value)
-            return shape if kind in (str, bytes) else _typed(plain.type_name(value), shape)
-        if isinstance(value, dict):
-            shapes = self._guarded(self.mapping, value, where)
-            return shapes if len(value) <= LONGEST_DICT else _summary_of_dict(value)
-        if isinstance(value, (list, tuple)):
-            return self._guarded(self._sequence, value, where)
+            return _short(value) if kind in (str, bytes) else _typed(plain.type_name(value), _short(value))
+        if isinstance(value, abc.Mapping):
+            return self._mapping(value, where)
+        if isinstance(value, plain.LISTS):
+            return self._sequence(value, where, plain.type_name(value), is_mask)
         if plain.is_array(value):
             array = plain.as_ndarray(value)
             if array.ndim:
-                return self._array(array, plain.type_name(value), where)
-        return self._translated(value, where, forgiving)
+                return self._array(array, where, plain.type_name(value), is_mask)
+        return self._translated(value, where, is_mask)
 
-    def _translated(self, value, where, forgiving):
-        try:
-            simple = value if isinstance(value, plain.NATIVE) else plain.simplify(value)
-            if isinstance(simple, (list, dict)):
-                shape = self.value(simple, where)
-                return (
-                    shape
-                    if isinstance(simple, list) and not _holds_dicts(simple)
-                    else _typed(plain.type_name(value), shape)
-                )
-            self._pack(simple, where)
-        except (TypeError, OverflowError) as error:
-            if forgiving:
-                return _ext(wire.EXT_UNWRITABLE, [plain.type_name(value), plain.brief_repr(value), str(error)])
-            raise _unwritable(where, value, error) from None
+    def _translated(self, value, where, is_mask):
+        simple = value if isinstance(value, plain.NATIVE) else plain.simplify(value)
+        if isinstance(simple, list):
+            return self._sequence(simple, where, plain.type_name(value), is_mask)
+        if isinstance(simple, dict):  # in an array of no dimensions
+            return self._mapping(simple, where)
+        self._pack(simple, where)
         return _typed(plain.type_name(value), _short(_base(simple)))
 
-    def _guarded(self, walk, value, where):
-        try:
-            return walk(value, where)
-        except RecursionError:
-            raise _unwritable(where, value, RecursionError()) from None
+    def _sequence(self, value, where, name, is_mask):
+        if not _holds_dicts(value):
+            return self._grid(value, where, name, is_mask)
+        elements = list(value)
+        self._write(self._packer.pack_array_header(len(elements)))
+        shapes = [self.value(element, "%s[%d]" % (where, index)) for index, element in enumerate(elements)]
+        return shapes if name == "list" else _typed(name, shapes)
 
-    def _sequence(self, value, where):
-        if _holds_dicts(value):
-            self._write(self._packer.pack_array_header(len(value)))
-            shapes = [self.value(element, "%s[%d]" % (where, index)) for index, element in enumerate(value)]
-            return shapes if type(value) is list else _typed(plain.type_name(value), shapes)
-        return self._grid(value, where)
-
-    def _grid(self, value, where, booleans_as_numbers=False):
+    def _grid(self, value, where, name, is_mask):
         """A list without dicts: packed whole, and summarised over every element."""
-        facts = skeleton.summarise(value)
-        first = facts["first"] = self._first(value)
-        if facts["odd"] is not None:
-            regular = _regular(value)
-            if regular is not value:
-                value, facts = regular, dict(skeleton.summarise(regular), type=facts["type"], first=first)
-        if booleans_as_numbers and _leftmost(value) in plain.boolean_types():
-            value = _numbers(value)
-        facts["packed"] = self._pack(value, where)
-        return _ext(wire.EXT_SUMMARY, facts)
-
-    def _first(self, value):
-        """The skeleton of the first element: all that the reference ever looks at."""
-        if not len(value):
-            return None
-        first = value[0]
-        if isinstance(first, (list, tuple)):
-            facts = {"type": plain.type_name(first), "length": len(first), "first": self._first(first)}
-            return _ext(wire.EXT_SUMMARY, facts)
-        return _Walk(_nowhere).value(first, "", forgiving=True)
-
-    def _array(self, array, name, where, booleans_as_numbers=False):
-        facts = skeleton.summarise_array(array, name)
-        if booleans_as_numbers and array.dtype.kind == "b":
-            array = array.view("u1")
-        if array.dtype.kind in "biuf":
-            counted = _Counting(self._write)
-            arrays.pack_array(array, counted)
-            facts["packed"] = counted.bytes
+        regular = array = grids.stacked(value)
+        if array is not None:
+            facts = skeleton.summarise_array(array, name)
         else:
-            facts["packed"] = self._pack(array.tolist(), where)
-        facts["first"] = None
+            regular, facts = value, skeleton.summarise(value)
+            if facts["odd"] is not None:
+                regular = grids.regular(value)
+                facts = facts if regular is value else skeleton.summarise(regular)
+            array = grids.of_scalars(regular, facts)
+        packed = self._pack_grid(regular, where, is_mask) if array is None else self._pack_array(array, is_mask)
+        facts.update(type=name, first=_first(value, regular, where), packed=packed)
         return _ext(wire.EXT_SUMMARY, facts)
 
-    def _data(self, data, where):
-        if isinstance(data, dict) and not data:
-            self._pack(None, where)
-            return {}
-        if isinstance(data, dict):
-            return self.mapping(data, where, {"mask": self._mask})
-        return self.value(data, where)
+    def _array(self, array, where, name, is_mask):
+        if array.dtype.kind in "OV":  # objects and records
+            return self._sequence(array.tolist(), where, name, is_mask)
+        is_numeric = array.dtype.kind in plain.NUMERIC_KINDS
+        packed = self._pack_array(array, is_mask) if is_numeric else self._pack(array.tolist(), where)
+        facts = dict(skeleton.summarise_array(array, name), first=None, packed=packed)
+        return _ext(wire.EXT_SUMMARY, facts)
 
     def _mask(self, mask, where):
-        if plain.is_array(mask) and plain.as_ndarray(mask).ndim:
-            return self._array(plain.as_ndarray(mask), plain.type_name(mask), where, booleans_as_numbers=True)
-        if isinstance(mask, (list, tuple)) and not _holds_dicts(mask):
-            return self._grid(mask, where, booleans_as_numbers=True)
-        return self.value(mask, where)
+        return self._any(mask, where, is_mask=True)
 
     def _index(self, index, where):
-        if isinstance(index, float) and index.is_integer():
-            self._pack(int(index), where)
-            return index if type(index) is float else _typed(plain.type_name(index), float(index))
-        return self.value(index, where)
+        number = plain.unboxed(index)
+        if isinstance(number, float) and number.is_integer():
+            self._pack(int(number), where)
+            return index if type(index) is float else _typed(plain.type_name(index), float(number))
+        return self._any(index, where)
 
     def _real(self, probability, where):
-        if isinstance(probability, int) and not isinstance(probability, bool):
-            self._pack(float(probability), where)
-            return probability if type(probability) is int else _typed(plain.type_name(probability), int(probability))
-        return self.value(probability, where)
+        number = plain.unboxed(probability)
+        if isinstance(number, int) and not isinstance(number, bool):
+            self._pack(float(number), where)
+            number = skeleton.fitting(int(number))
+            return number if type(probability) is int else _typed(plain.type_name(probability), number)
+        return self._any(probability, where)
 
     def _pack(self, value, where):
         """Write `value` with msgpack, translating inside it where needed; returns the number of bytes."""
         try:
             packed = self._packer.pack(value)
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        except BaseException as error:  # the package's own objects may raise anything
             self._packer.reset()
-            raise _locate(value, where, error) from None
+            raise locate(value, where, error) from error
         self._write(packed)
         return len(packed)
+
+    def _pack_grid(self, value, where, is_mask):
+        if is_mask and type(grids.leftmost(value)) in plain.boolean_types():
+            value = grids.numbers(value)
+        return self._pack(value, where)
+
+    def _pack_array(self, array, is_mask):
+        counted = _Counting(self._write)
+        arrays.pack_array(array.view("u1") if is_mask and array.dtype.kind == "b" else array, counted)
+        return counted.bytes
+
+
+class _NoRoom(Exception):
+    """The response cannot be stored: no memory is left, or no space where it lies."""
 
 
 class _Sink:
@@ -228,7 +239,10 @@ class _Sink:
         view = memoryview(self._pending)
         offset = 0
         while offset < len(view):
-            written = os.pwrite(self._descriptor, view[offset:], self._written)
+            try:
+                written = os.pwrite(self._descriptor, view[offset:], self._written)
+            except OSError as error:
+                raise _NoRoom("the response cannot be stored: %s" % error) from error
             offset += written
             self._written += written
         view.release()
@@ -267,9 +281,9 @@ def _short(value):
     return value
 
 
-def _summary_of_dict(value):
-    keys = [plain.brief_repr(key) for key, _ in zip(value, range(10))]
-    return _ext(wire.EXT_SUMMARY, {"type": "dict", "length": len(value), "keys": keys})
+def _summary_of_dict(items):
+    keys = [plain.brief_repr(key) for key, _ in islice(items, 10)]
+    return _ext(wire.EXT_SUMMARY, {"type": "dict", "length": len(items), "keys": keys})
 
 
 def _base(value):
@@ -280,74 +294,37 @@ def _base(value):
     return value
 
 
-def _key_shape(key):
-    return key if type(key) is str else plain.brief_repr(key) if not isinstance(key, str) else str(key)
+def _plain_key(key):
+    """`key` as plain text where it is text: a str enumeration hashes and prints as something else."""
+    return str.__str__(key) if isinstance(key, str) else key
 
 
 def _holds_dicts(value):
-    return any(issubclass(kind, dict) for kind in set(map(type, value)))
+    return any(issubclass(kind, abc.Mapping) for kind in set(map(type, value)))
 
 
-def _regular(value):
-    """A list in which arrays, tensors and iterables have become lists; `value` itself where there were none."""
-    changed = False
-    elements = []
-    for element in value:
-        simple = element
-        if isinstance(element, (list, tuple)):
-            simple = _regular(element)
-        elif plain.is_array(element) or plain.is_iterable(element):
-            simple = plain.simplify(element)
-        changed = changed or simple is not element
-        elements.append(simple)
-    return elements if changed else value
+def _first(value, regular, where):
+    """The skeleton of the first element of a list: all that the reference ever looks at.
 
-
-def _leftmost(value):
-    while isinstance(value, (list, tuple)) and value:
-        value = value[0]
-    return type(value)
-
-
-def _numbers(value):
-    """The same lists with 0 and 1 for the booleans in them."""
-    return [
-        _numbers(element)
-        if isinstance(element, (list, tuple))
-        else int(element)
-        if type(element) in plain.boolean_types()
-        else element
-        for element in value
-    ]
-
-
-def _locate(value, where, error):
-    """The Unwritable for the first thing inside `value` that cannot be packed."""
-    children = ()
-    if isinstance(value, dict):
-        children = [(element, "%s[%r]" % (where, key)) for key, element in value.items()]
-    elif isinstance(value, (list, tuple)):
-        children = [(element, "%s[%d]" % (where, index)) for index, element in enumerate(value)]
-    for element, place in children:
-        try:
-            msgpack.packb(element, default=plain.simplify, use_bin_type=True)
-        except (TypeError, ValueError, OverflowError) as inner:
-            return _locate(element, place, inner)
-        except RecursionError:
-            break
-    return _unwritable(where, value, error)
-
-
-def _unwritable(where, value, error):
-    if isinstance(error, OverflowError):
-        reason = "the interface's integers end at 64 bits"
-    elif isinstance(error, UnicodeEncodeError):
-        reason = "it holds half a surrogate pair and is no valid text"
-    elif isinstance(error, RecursionError) or "recursion" in str(error):
-        reason = "it is nested too deeply, or contains itself"
+    `regular` is `value` with arrays, tensors and iterables turned into lists, or into one array of all.
+    """
+    if not len(value):
+        return None
+    first, plain_first, where = value[0], regular[0], where + "[0]"
+    name = plain.type_name(first)
+    if isinstance(plain_first, plain.LISTS):
+        facts = skeleton.summarise_row(plain_first, name)
+        facts["first"] = _first(first if isinstance(first, plain.LISTS) else plain_first, plain_first, where)
+    elif plain.is_array(plain_first):
+        facts = skeleton.summarise_array(plain_first, name)
     else:
-        reason = "the response cannot carry that"
-    return Unwritable(
-        "%s is %s: %s. Return text, numbers, bytes, lists, dicts or arrays."
-        % (where if len(where) < 200 else where[:200] + "…", plain.described(value), reason)
-    )
+        return first if type(first) in _SCALARS else _picture(first, where)
+    return _ext(wire.EXT_SUMMARY, facts)
+
+
+def _picture(value, where):
+    """The skeleton of something that is not written, or cannot be."""
+    try:
+        return _Walk(_nowhere).value(value, where)
+    except Unwritable as error:
+        return _ext(wire.EXT_UNWRITABLE, [plain.type_name(value), plain.brief_repr(value), error.reason])

@@ -1,12 +1,14 @@
 """The guest's life: greet the server, load the model once, answer one request after the other."""
 
+import errno
 import mmap
 import os
+import select
 import socket
 import sys
 import time
 
-from . import loading, parent_death, request, streams, visibility, wire
+from . import hints, loading, parent_death, request, streams, visibility, wire
 
 
 def main(runtime, channel, parent):
@@ -35,11 +37,17 @@ class Host:
         self.msgpack = msgpack
         self.encoding = encoding
         self.model = None
+        self.root = ""
         self.pid = os.getpid()
+        self.held = []
+        self.incoming = select.poll()
+        self.incoming.register(sock, select.POLLIN)
+        os.register_at_fork(after_in_child=self.let_go)
 
     def run(self):
         actions = {"load": self.load, "predict": self.predict}
         while True:
+            self.wait()
             try:
                 payload, descriptors = wire.receive_frame(self.sock)
                 if payload is None:
@@ -48,14 +56,30 @@ class Host:
                 answer = actions[message["do"]](message, descriptors)
                 self.streams.mend()
                 self.sock.sendall(wire.frame(self.msgpack.packb(answer, use_bin_type=True)))
-            except OSError as error:  # the package closed our descriptor, or the server is gone
-                self.streams.tell("the worker lost its channel to the server: %s" % error)
+            except (OSError, MemoryError) as error:
+                self.streams.tell(_last_words(error))
                 return 1
+
+    def wait(self):
+        """Wait for the next frame.
+
+        An alarm that the package left behind may go off meanwhile; what its handler raises is printed, as nobody is
+        there to catch it.
+        """
+        while True:
+            try:
+                self.incoming.poll()
+                return
+            except Exception as error:
+                if isinstance(error, OSError) and error.errno is not None:
+                    return  # poll's own; reading the channel says what is wrong
+                self.streams.tell(loading.format_traceback(error))
 
     def load(self, message, _descriptors):
         began = time.monotonic()
+        self.root = message["root"]
         try:
-            self.model = loading.load_model(message["root"], message["import_folders"], message["hidden"])
+            self.model = loading.load_model(self.root, message["import_folders"], message["hidden"])
         except loading.LoadingFailed as failure:
             self.end_if_forked(failure.__context__)
             return {"failed": failure.as_data()}
@@ -66,11 +90,12 @@ class Host:
 
     def predict(self, message, descriptors):
         if len(descriptors) != 2:
-            raise OSError("a request came with %d descriptors instead of 2" % len(descriptors))
-        body, response = descriptors
+            raise OSError(errno.EMFILE, "a request came with %d descriptors instead of 2" % len(descriptors))
+        self.held = body, response = [streams.to_high(descriptor) for descriptor in descriptors]
         try:
             return self.answer(message, body, response)
         finally:
+            self.held = []
             os.close(body)
             os.close(response)
 
@@ -78,6 +103,8 @@ class Host:
         began = time.monotonic()
         try:
             data = self.decode(body, message["size"])
+        except (OSError, MemoryError):  # the process has no descriptor or no memory left for it
+            raise
         except Exception as error:  # whatever msgpack finds wrong with the body is the caller's to mend
             return error_of(wire.ERROR_REQUEST, "the body is not valid msgpack: %s" % loading.describe(error))
         decoded = time.monotonic()
@@ -85,19 +112,30 @@ class Host:
             outputs = self.encoding.materialise(self.model.predict(data))
         except BaseException as error:  # the package may raise anything, SystemExit too
             self.end_if_forked(error)
-            return error_of(wire.ERROR_MODEL, *loading.explain("predict(data)", error))
+            text, trace = loading.explain("predict(data)", error)
+            return error_of(wire.ERROR_MODEL, text + hints.about_predict(error, self.root), trace)
         self.end_if_forked()
         predicted = time.monotonic()
         del data
         try:
             size, skeleton = self.encoding.write_outputs(outputs, response, message["accept"])
         except self.encoding.Unwritable as error:
-            return error_of(wire.ERROR_OUTPUT, str(error))
-        except Exception as error:  # an object of the package's that fails while it is looked at
+            cause = error.__cause__  # what an object of the package's raised while it was looked at
+            return error_of(wire.ERROR_OUTPUT, str(error), loading.format_traceback(cause) if cause else "")
+        except (OSError, MemoryError):
+            raise
+        except BaseException as error:  # the same, in the list itself
             return error_of(wire.ERROR_OUTPUT, *loading.explain("writing the outputs", error))
         encoded = time.monotonic()
         timings = {"decode": decoded - began, "predict": predicted - decoded, "encode": encoded - predicted}
         return {"done": {"size": size, "skeleton": skeleton, "timings": timings}}
+
+    def let_go(self):
+        """In a child that the package forked: give up the channel, and the request, whose memory would live on."""
+        self.sock.close()
+        for descriptor in self.held:
+            os.close(descriptor)
+        self.held = []
 
     def end_if_forked(self, error=None):
         """End a child that the package forked and that left its code as the parent does: it must not answer."""
@@ -116,6 +154,18 @@ class Host:
         with mmap.mmap(body, size, access=mmap.ACCESS_READ) as mapping:
             message = self.msgpack.unpackb(mapping, raw=False, strict_map_key=True)
         return request.adapt(message)
+
+
+def _last_words(error):
+    number = errno.ENOMEM if isinstance(error, MemoryError) else error.errno
+    if number == errno.EMFILE:
+        return "the worker has no file descriptor left: the model opens files or sockets and does not close them"
+    if number == errno.ENOMEM:
+        return "the worker has no memory left for a request or its answer: the model holds what there is"
+    if number == errno.ENOSPC:
+        return "there is no room left in memory for the answer"
+    # The package closed our descriptor, or the server is gone.
+    return "the worker lost its channel to the server: %s" % error
 
 
 def error_of(kind, text, traceback=""):

@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 
-from . import visibility, wire
+from . import hints, visibility, wire
 
 _WORKER_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -25,22 +25,17 @@ class LoadingFailed(Exception):
 
 
 def load_model(root, import_folders, hidden):
-    """Build the package's MDAIModel. Raises LoadingFailed with a text that says what to do.
-
-    The model root and its `.mdai` come first on `sys.path`, before the standard library, as they do on the reference
-    server; every other folder of the package that holds Python files comes last.
-    """
-    visibility.hide(hidden)
-    mdai = os.path.join(root, ".mdai")
-    sys.path[:0] = [root, mdai]
-    sys.path.extend(import_folders)
-    module = _import_deploy_module(os.path.join(mdai, "mdai_deploy.py"))
+    """Build the package's MDAIModel. Raises LoadingFailed with a text that says what to do."""
+    visibility.show(root, import_folders, hidden)
+    module = _import_deploy_module(os.path.join(root, ".mdai", "mdai_deploy.py"))
     model_class = _find_class(module)
     try:
-        return model_class()
+        model = model_class()
     except BaseException as error:  # the package may raise anything, SystemExit too
         text, trace = explain("MDAIModel()", error)
-        raise LoadingFailed(wire.FAILED_INIT, text + _init_hint(model_class), trace) from None
+        raise LoadingFailed(wire.FAILED_INIT, text + hints.about_init(error, model_class, root), trace) from None
+    _check_predict(model)
+    return model
 
 
 def _import_deploy_module(path):
@@ -56,7 +51,7 @@ def _import_deploy_module(path):
         spec.loader.exec_module(module)
     except BaseException as error:  # the package may raise anything, SystemExit too
         text, trace = explain("importing mdai_deploy.py", error)
-        raise LoadingFailed(wire.FAILED_IMPORT, text + _import_hint(error), trace) from None
+        raise LoadingFailed(wire.FAILED_IMPORT, text + hints.about_import(error, path), trace) from None
     return sys.modules.get("mdai_deploy", module)
 
 
@@ -75,38 +70,36 @@ def _find_class(module):
             "MDAIModel in mdai_deploy.py is a %s, not a class: write `class MDAIModel:` with the methods"
             " __init__(self) and predict(self, data)." % type(found).__name__,
         )
-    if not callable(getattr(found, "predict", None)):
+    return found
+
+
+def _check_predict(model):
+    """Raise LoadingFailed where the built model's `predict` cannot be called with one mapping."""
+    predict = getattr(model, "predict", None)
+    if not callable(predict):
         raise LoadingFailed(
             wire.FAILED_CLASS,
             "the class MDAIModel in mdai_deploy.py has no method predict: add `def predict(self, data):` that"
             " returns a list of outputs.",
         )
-    return found
-
-
-def _import_hint(error):
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        return (
-            " The package has no module %r of its own and its environment has none installed: if it comes from a"
-            " distribution, name that in .mdai/requirements.txt." % error.name.split(".")[0]
+    if inspect.iscoroutinefunction(predict):
+        raise LoadingFailed(
+            wire.FAILED_CLASS,
+            "MDAIModel.predict is `async def`, and the server calls it plainly: write `def predict(self, data):`,"
+            " with asyncio.run(...) inside where it has to wait for something.",
         )
-    return ""
-
-
-def _init_hint(model_class):
     try:
-        parameters = list(inspect.signature(model_class).parameters.values())
-    except (TypeError, ValueError):
-        return ""
-    needed = [
-        parameter.name
-        for parameter in parameters
-        if parameter.default is parameter.empty
-        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    ]
-    if needed:
-        return " The server builds it without arguments: give %s a default." % ", ".join(needed)
-    return ""
+        signature = inspect.signature(predict)
+    except (TypeError, ValueError):  # something callable that does not tell
+        return
+    try:
+        signature.bind({})
+    except TypeError:
+        raise LoadingFailed(
+            wire.FAILED_CLASS,
+            "MDAIModel.predict takes %s beside self, and the server calls it with one argument, a mapping: write"
+            " `def predict(self, data):` and read data['files'], data['args'] and so on inside." % signature,
+        ) from None
 
 
 def explain(what, error):
@@ -114,7 +107,8 @@ def explain(what, error):
     if isinstance(error, SystemExit):
         text = "%s called sys.exit(%s)." % (what, "" if error.code is None else repr(error.code))
     else:
-        text = "%s raised %s." % (what, describe(error))
+        text = "%s raised %s" % (what, describe(error))
+        text += "" if text.endswith((".", "!", "?")) else "."
     return text, format_traceback(error)
 
 

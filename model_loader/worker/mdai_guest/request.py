@@ -33,6 +33,10 @@ class RequestData(dict):
         instances = self["instances"] = [_instance(file) for file in self["files"]]
         return instances
 
+    def __reduce__(self):
+        """Copies and pickles are plain dicts: a child process of the package's cannot import this class."""
+        return dict, (dict(self),)
+
 
 def _instance(file):
     tags = file.get("dicom_tags")

@@ -5,11 +5,12 @@ Each fact is computed over every element, at C speed where the value is regular:
 """
 
 import math
+import sys
 from itertools import chain
 
 from . import plain
 
-_LISTS = (list, tuple)
+_LISTS = plain.LISTS
 _PLAIN_NUMBERS = {int, float, bool}
 #: No form of data nests deeper than 3; a list that contains itself nests for ever.
 _DEEPEST = 100
@@ -21,11 +22,11 @@ def summarise(value):
     Raises RecursionError for one that is nested more than 100 deep.
     """
     facts = {"type": plain.type_name(value), "length": len(value), "odd": None, "uneven": None}
-    shape, leaves = [len(value)], value
+    shape, leaves, depth = [len(value)], value, 1
     kinds = set(map(type, leaves))
-    for _ in range(_DEEPEST):
-        if not kinds or not all(issubclass(kind, _LISTS) for kind in kinds):
-            break
+    while kinds and all(issubclass(kind, _LISTS) for kind in kinds):
+        if depth == _DEEPEST:
+            raise RecursionError
         level = list(leaves)
         lengths = set(map(len, level))
         if len(lengths) > 1:
@@ -34,11 +35,10 @@ def summarise(value):
             shape.append(lengths.pop())
         leaves = _Chained(level)
         kinds = set(map(type, leaves))
-    else:
-        raise RecursionError
+        depth += 1
     if any(issubclass(kind, _LISTS) for kind in kinds):
         return _summarise_uneven(value, facts)
-    facts.update(shape=shape, depth=_depth(value), types=sorted(set(map(_kind_name, kinds))))
+    facts.update(shape=shape, depth=depth, types=sorted(set(map(plain.kind_name, kinds))))
     facts.update(_range(leaves, kinds))
     if not all(map(plain.is_number_type, kinds)):
         facts["odd"] = _first_odd(value)
@@ -48,15 +48,34 @@ def summarise(value):
 
 
 def summarise_array(array, name):
-    """Facts about a numpy array of at least one dimension; `name` is the type that the model returned."""
+    """Facts about a numpy array of numbers or text with at least one dimension; `name` is the type it came as."""
     facts = {"type": name, "length": len(array), "shape": list(array.shape), "depth": array.ndim}
     facts.update(types=[array.dtype.name], range=None, nan=False, odd=None, uneven=None)
-    if array.dtype.kind not in "biuf":
-        first = array.reshape(-1)[0] if array.size else None
+    if array.dtype.kind not in plain.NUMERIC_KINDS:
+        first = array.reshape(-1)[0].item() if array.size else None
         facts["odd"] = {"at": [0] * array.ndim, "type": array.dtype.name, "repr": plain.brief_repr(first)}
-    elif array.size:
-        low, high = array.min().item(), array.max().item()
-        facts.update(range=[low, high], nan=not (math.isfinite(low) and math.isfinite(high)))
+        return facts
+    if not array.size:
+        return facts
+    low, high = array.min(), array.max()
+    if array.dtype.kind != "f":
+        facts["range"] = [low.item(), high.item()]
+        return facts
+    low, high = float(low), float(high)
+    facts["nan"] = not (math.isfinite(low) and math.isfinite(high))
+    if math.isnan(low):  # numpy's minimum is NaN where any element is
+        numpy = sys.modules["numpy"]
+        low, high = float(numpy.fmin.reduce(array, axis=None)), float(numpy.fmax.reduce(array, axis=None))
+    facts["range"] = None if math.isnan(low) else [low, high]
+    return facts
+
+
+def summarise_row(row, name):
+    """What is told about the first element of a list where that is a list itself, of the type `name`."""
+    facts = {"type": name, "length": len(row)}
+    kinds = set(map(type, row))
+    if not any(issubclass(kind, _LISTS) for kind in kinds):
+        facts["types"] = sorted(set(map(plain.kind_name, kinds)))
     return facts
 
 
@@ -70,50 +89,72 @@ class _Chained:
         return chain.from_iterable(self._lists)
 
 
-def _kind_name(kind):
-    module = kind.__module__
-    return kind.__qualname__ if module == "builtins" else "%s.%s" % (module, kind.__qualname__)
-
-
 def _range(leaves, kinds):
-    if not kinds or not all(map(plain.is_number_type, kinds)):
-        return {"range": None, "nan": False}
-    low, high = min(leaves), max(leaves)
-    nan = False
-    if not kinds <= {int, bool}:
-        # A sum is finite only if every element is; where it overflowed, look at each.
-        nan = not math.isfinite(sum(map(float, leaves))) and not all(map(math.isfinite, leaves))
+    """Lowest and highest of the numbers among `leaves`, NaN left aside, and whether any is NaN or infinite."""
     if not kinds <= _PLAIN_NUMBERS:
-        low, high = float(low), float(high)
-    return {"range": [_fitting(low), _fitting(high)], "nan": nan}
+        leaves, kinds = _as_plain_numbers(leaves, kinds)
+    if not kinds:
+        return {"range": None, "nan": False}
+    if kinds <= {int, bool}:
+        return {"range": [fitting(min(leaves)), fitting(max(leaves))], "nan": False}
+    # A sum is finite only if every element is; where it overflowed, look at each.
+    floats = [_float(leaf) for leaf in leaves] if int in kinds else leaves
+    nan = not math.isfinite(sum(floats)) and not all(map(math.isfinite, floats))
+    if nan:
+        leaves = [leaf for leaf in leaves if leaf == leaf]
+        if not leaves:
+            return {"range": None, "nan": True}
+    return {"range": [fitting(min(leaves)), fitting(max(leaves))], "nan": nan}
 
 
-def _fitting(number):
-    return number if -(2**63) <= number < 2**64 or isinstance(number, float) else float(number)
+def _as_plain_numbers(leaves, kinds):
+    """Those of the `leaves` that are real numbers as int and float, and the types that these are then of."""
+    if len(kinds) == 1:
+        kind = next(iter(kinds))
+        numpy = sys.modules.get("numpy")
+        if plain.is_number_type(kind) and hasattr(numpy, "generic") and issubclass(kind, numpy.generic):
+            is_float = issubclass(kind, numpy.floating)
+            numbers = numpy.fromiter(leaves, "f8" if is_float else kind).tolist()
+            return numbers, {float if is_float else type(numbers[0])}
+    numbers = [_number(leaf) for leaf in leaves if plain.is_number_type(type(leaf))]
+    return numbers, set(map(type, numbers))
 
 
-def _depth(value):
-    return 1 + max((_depth(child) for child in value[:1] if isinstance(child, _LISTS)), default=0) if value else 0
+def _number(leaf):
+    if isinstance(leaf, bool):
+        return leaf
+    return int(leaf) if isinstance(leaf, int) else _float(leaf)
+
+
+def _float(number):
+    try:
+        return float(number)
+    except (OverflowError, ValueError):  # an int or fraction beyond all floats; a signalling NaN
+        return math.inf if number == number and number > 0 else -math.inf if number == number else math.nan
+
+
+def fitting(number):
+    """`number`, as a float where it is an int of more than 64 bits."""
+    return number if isinstance(number, float) or -(2**63) <= number < 2**64 else _float(number)
 
 
 def _summarise_uneven(value, facts):
     """The slow way, for a list in which numbers and lists stand side by side."""
-    kinds, numbers, deepest = set(), [], 0
+    leaves, deepest = [], 1
     stack = [(value, 1)]
     while stack:
         elements, depth = stack.pop()
         if depth > _DEEPEST:
             raise RecursionError
+        deepest = max(deepest, depth)
         for element in elements:
             if isinstance(element, _LISTS):
                 stack.append((element, depth + 1))
             else:
-                deepest = max(deepest, depth)
-                kinds.add(type(element))
-                if plain.is_number_type(type(element)):
-                    numbers.append(element)
-    facts.update(shape=None, depth=deepest, types=sorted(map(_kind_name, kinds)))
-    facts.update(_range(numbers, set(map(type, numbers))))
+                leaves.append(element)
+    kinds = set(map(type, leaves))
+    facts.update(shape=None, depth=deepest, types=sorted(set(map(plain.kind_name, kinds))))
+    facts.update(_range(leaves, kinds))
     facts["odd"] = _first_odd(value)
     facts["uneven"] = _first_uneven(value)
     return facts
@@ -133,13 +174,13 @@ def _first_odd(value):
 
 
 def _first_uneven(value):
-    """Where the first element lies whose kind or length differs from its first sibling's."""
+    """Where the first element lies whose kind or length differs from its first sibling's; upper levels come first."""
     if not value:
         return None
-    expected = _form(value[0])
+    expected = _length(value[0])
     for place, element in enumerate(value):
-        if _form(element) != expected:
-            return {"at": [place], "found": "%s where the first is %s" % (_form(element), expected)}
+        if _length(element) != expected:
+            return {"at": [place], "found": "%s where the first is %s" % (_form(element), _form(value[0]))}
     for place, element in enumerate(value):
         uneven = _first_uneven(element) if isinstance(element, _LISTS) else None
         if uneven:
@@ -148,7 +189,9 @@ def _first_uneven(value):
     return None
 
 
+def _length(element):
+    return len(element) if isinstance(element, _LISTS) else -1
+
+
 def _form(element):
-    if not isinstance(element, _LISTS):
-        return "a single value"
-    return "a list of %d" % len(element)
+    return "a list of %d" % len(element) if isinstance(element, _LISTS) else "a single value"

@@ -18,7 +18,10 @@ _HIGH = 64
 
 def to_high(descriptor):
     """Move `descriptor` out of the way; returns its new number, which programs that are started don't inherit."""
-    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+    try:
+        moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+    except OSError:  # the package lowered the limit on descriptors, or used it up
+        return descriptor
     os.close(descriptor)
     return moved
 
@@ -48,8 +51,7 @@ class Streams:
             if _identity(number) != identity:
                 os.dup2(original, number, inheritable=True)
         for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
-            stream = getattr(sys, name, None)
-            if stream is None or getattr(stream, "closed", False):
+            if not _is_open(getattr(sys, name, None)):
                 setattr(sys, name, _text(number, mode))
 
     def _flush_c(self):
@@ -61,7 +63,13 @@ class Streams:
 
     def tell(self, text):
         """Write a line of the worker's own to the server's copy of the model's stderr."""
-        os.write(self._originals[2], (text + "\n").encode("utf-8", "backslashreplace"))
+        line = (text + "\n").encode("utf-8", "backslashreplace")
+        for descriptor in (self._originals[2], 2):
+            try:
+                os.write(descriptor, line)
+                return
+            except OSError:  # the package closed that one
+                continue
 
 
 def _identity(descriptor):
@@ -70,6 +78,14 @@ def _identity(descriptor):
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def _is_open(stream):
+    """Whether something can be written to `stream`, or read from it, as far as it says itself."""
+    try:
+        return stream is not None and not getattr(stream, "closed", False)
+    except Exception:  # detached from its buffer, or an object of the package's that raises anything
+        return False
 
 
 def _c_stream(libc, name):

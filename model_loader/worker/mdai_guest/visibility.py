@@ -9,7 +9,7 @@ import sys
 #: What the reference server has loaded of the standard library before it imports a model (fastapi, uvicorn, asyncio
 #: and numpy pull it in): a package's own `random.py` does not shadow these there, while its `test.py` wins.
 STANDARD_LIBRARY = (
-    "abc array ast asyncio atexit base64 binascii bisect bz2 calendar codecs collections collections.abc "
+    "abc array ast asyncio atexit base64 binascii bisect bz2 calendar codecs collections collections.abc colorsys "
     "concurrent.futures concurrent.futures.thread configparser contextlib contextvars copy copyreg csv ctypes "
     "dataclasses datetime decimal dis email email.message email.parser email.utils enum errno fcntl fnmatch fractions "
     "functools genericpath gettext hashlib heapq hmac html html.entities http http.client http.cookies importlib.abc "
@@ -46,28 +46,49 @@ def withdraw(runtime):
     sys.argv = [""]
 
 
-def hide(folders):
-    """Keep `app` and `model_loader` that lie in `folders` from being imported; the package's own still are.
+def show(root, import_folders, hidden):
+    """Put the package on `sys.path`: its root and `.mdai` first, its other folders that hold Python files last.
 
-    A folder that holds the server's sources (an editable installation) leaves `sys.path` altogether.
+    These two and the working directory, in which `lib` is the root and so `from lib.network import Network` works,
+    come before the standard library, as they do on the reference server.
+    `app` and `model_loader` that lie in the folders `hidden` are not to be imported; the package's own still are. One
+    that holds the server's sources (an editable installation) leaves `sys.path` altogether.
     """
-    if not folders:
-        return
-    hidden = {os.path.realpath(folder) for folder in folders}
+    hidden = {os.path.realpath(folder) for folder in hidden}
     sources = {folder for folder in hidden if os.path.basename(folder) not in ("site-packages", "dist-packages")}
-    sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) not in sources]
-    sys.meta_path.insert(0, _HiddenNames(hidden))
+    others = [entry for entry in sys.path if os.path.realpath(entry) not in sources]
+    sys.path[:] = [root, os.path.join(root, ".mdai"), os.getcwd(), *others, *import_folders]
+    finders, along_path = sys.meta_path, importlib.machinery.PathFinder
+    place = finders.index(along_path) if along_path in finders else len(finders)
+    finders.insert(place, _TopLevelFinder(import_folders, hidden))
 
 
-class _HiddenNames(importlib.abc.MetaPathFinder):
-    def __init__(self, folders):
-        self._folders = folders
+class _TopLevelFinder(importlib.abc.MetaPathFinder):
+    """Goes along `sys.path` before Python does, past our own packages, and leaves the package's other folders to it.
+
+    Python prefers a module anywhere on `sys.path` to a folder without `__init__.py` that lies before it. So
+    `model/model.py` would take the name `model` from the folder, once that is on `sys.path` too, and
+    `from model.network import Network` would fail, which works on the reference server.
+    """
+
+    def __init__(self, import_folders, hidden):
+        self._import_folders = import_folders
+        self._hidden = hidden
 
     def find_spec(self, name, path=None, target=None):
-        if path is not None or name not in OUR_NAMES:
+        if path is not None:
             return None
-        visible = [entry for entry in sys.path if os.path.realpath(entry) not in self._folders]
-        spec = importlib.machinery.PathFinder.find_spec(name, visible)
-        if spec is None:
-            raise ModuleNotFoundError("No module named %r" % name, name=name)
+        find = importlib.machinery.PathFinder.find_spec
+        is_ours = bool(self._hidden) and name in OUR_NAMES
+        entries = [entry for entry in sys.path if not (is_ours and self._is_hidden(entry))]
+        # By identity: the package may have put one of these folders in front itself.
+        before = [entry for entry in entries if not any(entry is folder for folder in self._import_folders)]
+        spec = find(name, before, target)
+        if spec is None and is_ours:
+            spec = find(name, entries, target)
+            if spec is None:
+                raise ModuleNotFoundError("No module named %r" % name, name=name)
         return spec
+
+    def _is_hidden(self, entry):
+        return isinstance(entry, str) and os.path.realpath(entry) in self._hidden

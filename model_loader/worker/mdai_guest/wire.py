@@ -58,7 +58,8 @@ def frame_length(header):
 
 
 def shorten(text):
-    """`text` with its middle left out where it is longer than may cross."""
+    """`text` with its middle left out where it is longer than may cross, and with half surrogates escaped."""
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     if len(text) <= MAX_TEXT:
         return text
     left = MAX_TEXT // 4

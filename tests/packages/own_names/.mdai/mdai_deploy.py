@@ -1,6 +1,9 @@
-"""Has modules and packages with the server's names, and a few that clash easily."""
+"""Has modules and packages with the server's names, and with the standard library's, loaded early and hardly ever."""
 
 import json
+import queue
+import random
+import types
 
 import app
 import args
@@ -15,7 +18,9 @@ import worker
 
 class MDAIModel:
     def predict(self, data):
-        from model_loader import network  # again, once the server has been at work in between
+        import tempfile  # now that the server has been at work in between
+        from model_loader import network
 
-        modules = (app, args, mdai_guest, model_loader, network, test, utils, wire, worker)
-        return [{"type": "NONE", "study_uid": "1.2", "note": json.dumps({module.__name__: module.OWN for module in modules})}]
+        modules = (app, args, mdai_guest, model_loader, network, queue, random, tempfile, test, types, utils, wire, worker)
+        own = {module.__name__: getattr(module, "OWN", None) for module in modules}
+        return [{"type": "NONE", "study_uid": "1.2", "note": json.dumps(own)}]

@@ -8,4 +8,9 @@ import pydantic
 
 class MDAIModel:
     def predict(self, data):
-        return [{"type": "NONE", "study_uid": "1.2", "note": json.dumps([msgpack.version, pydantic.VERSION, data['files'][0]['content'] == b'x'])}]
+        seen = {
+            "msgpack": msgpack.version,
+            "pydantic": pydantic.VERSION,
+            "content arrived": data["files"][0]["content"] == b"x",
+        }
+        return [{"type": "NONE", "study_uid": "1.2", "note": json.dumps(seen)}]

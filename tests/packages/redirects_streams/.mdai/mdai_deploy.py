@@ -1,5 +1,6 @@
 """Sends its standard streams elsewhere and leaves them there."""
 
+import codecs
 import io
 import json
 import os
@@ -28,6 +29,11 @@ class MDAIModel:
             sys.stdout = sys.stderr = Tee()
         elif how == "none":
             sys.stdout = sys.stderr = None
+        elif how == "detached":
+            sys.stdout.detach()
+            sys.stderr.detach()
+        elif how == "codecs":
+            sys.stdout = codecs.getwriter("utf-8")(sys.stdout.detach())
         elif how == "missing":
             del sys.stdout, sys.stderr
         else:

@@ -7,18 +7,21 @@ import sys
 import tempfile
 import threading
 
+
+def thread():
+    return [os.getpid(), threading.get_ident(), threading.current_thread() is threading.main_thread()]
+
+
 PLACE = {
     "name": __name__,
     "file": __file__,
     "path": list(sys.path),
     "modules": sorted(sys.modules),
-    "is main": __name__ == "__main__",
     "argv": sys.argv,
+    "import thread": thread(),
+    "flags": [sys.flags.isolated, sys.flags.ignore_environment, sys.flags.no_user_site],
 }
 
-
-def thread():
-    return [os.getpid(), threading.get_ident(), threading.current_thread() is threading.main_thread()]
 
 
 def importable(name):
@@ -51,3 +54,7 @@ class MDAIModel:
         seen["writes"] = [written(place) for place in (".", seen["temporary"], seen["home"])]
         seen["descriptors"] = sorted(int(number) for number in os.listdir("/proc/self/fd"))
         return [{"type": "NONE", "study_uid": "1.2", "note": json.dumps(seen)}]
+
+
+if __name__ == "__main__":
+    raise SystemExit("run as a script")

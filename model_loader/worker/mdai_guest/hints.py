@@ -1,0 +1,70 @@
+"""What most likely helps against an exception out of the package's code, as a sentence behind its text."""
+
+import inspect
+import os
+
+#: Modules whose distribution has another name.
+DISTRIBUTIONS = {
+    "cv2": "opencv-python-headless",
+    "PIL": "pillow",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
+
+
+def about_import(error, path):
+    """A hint about an exception while `path`, mdai_deploy.py, was imported; "" where there is none."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        name = error.name.split(".")[0]
+        advice = "if it comes from a distribution, name that in .mdai/requirements.txt"
+        if name in DISTRIBUTIONS:
+            advice = "it comes with %s, to be named in .mdai/requirements.txt" % DISTRIBUTIONS[name]
+        return " The package has no module %r of its own and its environment has none installed: %s." % (name, advice)
+    if isinstance(error, ImportError) and "libGL.so" in str(error):
+        return " opencv-python needs a graphics library: name opencv-python-headless instead in .mdai/requirements.txt."
+    return _about_files(error, os.path.dirname(os.path.dirname(path))) or _about_devices(error)
+
+
+def about_init(error, model_class, root):
+    """A hint about an exception out of `model_class()`, whose package lies at `root`."""
+    needed = _needed_parameters(model_class)
+    if isinstance(error, TypeError) and needed:
+        return " The server builds it without arguments: give %s a default." % ", ".join(needed)
+    return _about_files(error, root) or _about_devices(error)
+
+
+def about_predict(error, root):
+    """A hint about an exception out of `predict`."""
+    return _about_files(error, root) or _about_devices(error)
+
+
+def _needed_parameters(model_class):
+    try:
+        parameters = inspect.signature(model_class).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [each.name for each in parameters if each.default is each.empty and each.kind not in optional]
+
+
+def _about_files(error, root):
+    """Relative paths do not begin in the package, as they do where its author tried it."""
+    name = getattr(error, "filename", None)
+    if not isinstance(error, FileNotFoundError) or not isinstance(name, str) or os.path.isabs(name):
+        return ""
+    where = "; the file lies in the model root" if os.path.exists(os.path.join(root, name)) else ""
+    return (
+        " Relative paths begin in a private folder in which ./lib is the model root%s: open os.path.join('lib', ...),"
+        " or a path that begins with os.path.dirname(__file__)." % where
+    )
+
+
+def _about_devices(error):
+    text = str(error) if isinstance(error, (RuntimeError, AssertionError)) else ""
+    if "NVIDIA driver" in text or "not compiled with CUDA" in text or "No CUDA GPUs" in text:
+        return (
+            " No GPU is visible to this worker: choose the device with"
+            " 'cuda' if torch.cuda.is_available() else 'cpu', and load weights with map_location."
+        )
+    return ""

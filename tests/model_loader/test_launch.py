@@ -1,0 +1,63 @@
+"""From a package to plans for workers."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from model_loader.pool import PoolState
+from tests.hosting import Hosted, until
+
+Host = Callable[..., Hosted]
+
+
+def test_every_start_of_a_worker_has_fresh_folders_and_each_worker_its_own(host: Host) -> None:
+    hosted = host("echoes", workers=2)
+    launch = hosted.launch()
+    first, second = (plan() for plan in launch.plans)
+    assert first.working_directory != second.working_directory
+    assert first.environment["TMPDIR"] == str(first.working_directory / "tmp")
+    (first.working_directory / "left").touch()
+    again = launch.plans[0]()
+    assert again.working_directory == first.working_directory
+    assert not (again.working_directory / "left").exists()
+    assert again.working_directory.is_relative_to(hosted.run_folder.path)
+    assert (again.working_directory / "lib").resolve() == hosted.package.root
+
+
+def test_home_is_kept_for_each_content_of_a_package(host: Host, tmp_path: Path) -> None:
+    homes = [host(name, cache=tmp_path / "c").launch().plans[0]().environment["HOME"] for name in ("echoes",) * 2]
+    other = host("waits", cache=tmp_path / "c").launch().plans[0]().environment["HOME"]
+    assert homes[0] == homes[1] != other
+    assert Path(other).is_dir()
+
+
+def test_the_facts_say_where_the_model_runs(host: Host) -> None:
+    facts = host("echoes", workers=2).launch().facts
+    assert facts["devices"] == ["cpu", "cpu"]
+    assert set(facts["environment"]) == {"description", "python", "packages"}
+
+
+def test_a_cache_that_cannot_be_written_is_a_reason_and_not_a_silence(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    hosted = host("echoes", cache=tmp_path / "file")
+    with pytest.raises(Exception, match=r"file"):
+        hosted.start()
+    assert hosted.pool.state is PoolState.FAILED
+
+
+def test_stopping_while_uv_builds_ends_uv(host: Host, tmp_path: Path) -> None:
+    hosted = host("echoes", environment="auto", environ={"TMPDIR": str(tmp_path)})
+
+    async def scenario() -> None:
+        await hosted.pool.start()
+        await until(lambda: ": " in str(hosted.pool.describe()["reason"]), "it has said something")
+        await hosted.pool.stop(0)
+        assert hosted.pool.state is PoolState.STOPPING
+        await asyncio.get_running_loop().shutdown_default_executor()
+        assert not hosted.processes()
+
+    hosted.run(scenario())
+    assert os.environ.get("TMPDIR") != str(tmp_path)

@@ -1,0 +1,6 @@
+"""A predict that does not take the request."""
+
+
+class MDAIModel:
+    def predict(self):
+        return []

@@ -1,0 +1,1 @@
+PLACE = "lib/networks/unet"

@@ -1,0 +1,1 @@
+raise ImportError("this is model.model, and nobody asked for it")
