@@ -37,6 +37,9 @@ class Predictor(Protocol):
     def check_ready(self) -> None:
         """Raises NotReady where no worker could take a request now; its text is the reason."""
 
+    def check_admission(self) -> None:
+        """Raises NotReady or QueueFull where a request that came now would be refused."""
+
     async def predict(self, request: PredictRequest) -> Prediction:
         """Raises NotReady or PredictFailed. Cancelled, a request that waits is dropped."""
 

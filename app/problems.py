@@ -19,6 +19,7 @@ from app.interface.errors import InvalidOutput, InvalidRequest, MalformedBody, R
 from app.refusals import BodyTooLarge, OutOfResources, UnsupportedMediaType, UploadStalled
 from model_loader.errors import (
     DeadlineExceeded,
+    NoRoom,
     NotReady,
     OutputUnwritable,
     PredictFailed,
@@ -55,6 +56,7 @@ PROBLEMS: dict[type[BaseException], Problem] = {
     InvalidOutput: Problem(500, INVALID_OUTPUT),
     NotReady: Problem(503, INITIALIZING),
     QueueFull: Problem(503, RUNNING),
+    NoRoom: Problem(503, WRITING),
     OutOfResources: Problem(503, READING),
     DeadlineExceeded: Problem(504, RUNNING),
     Exception: Problem(500, INTERNAL),

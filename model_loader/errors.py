@@ -18,7 +18,8 @@
     │   ├── LoadTimeout            not ready within the startup timeout
     │   └── DiedLoading            the process ended while it loaded
     ├── NotReady                   no worker can predict now (`retry_after` seconds)
-    │   └── QueueFull              workers are there, and so are too many requests
+    │   ├── QueueFull              workers are there, and so are too many requests
+    │   └── NoRoom                 this machine has no memory or descriptors left for an answer
     └── PredictFailed              this request failed; the next one may not
         ├── RequestUnreadable      the body is no msgpack that the worker can decode
         ├── ModelRaised            predict() raised
@@ -107,6 +108,10 @@ class NotReady(ModelLoaderError):
 
 class QueueFull(NotReady):
     """Every worker is busy and as many requests wait as are allowed to."""
+
+
+class NoRoom(NotReady):
+    """This machine cannot hold another answer now."""
 
 
 class PredictFailed(ModelLoaderError):

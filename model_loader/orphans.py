@@ -3,12 +3,16 @@
 A worker leads a session of its own, so killing its process group ends most of what the package started. What left the
 group (`setsid`, daemons) still carries the worker's mark in its environment, and on Linux its parent becomes the
 server, a child subreaper, when its own parent is gone. Elsewhere only the process group is killed.
+
+This file is also a program, ``python -I -S orphans.py FAMILY``: see `Keeper`.
 """
 
 import ctypes
 import os
 import signal
+import subprocess
 import sys
+import uuid
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -33,11 +37,42 @@ def kill_group(leader: int) -> None:
         os.killpg(leader, signal.SIGKILL)
 
 
+class Keeper:
+    """A process that outlives this one by a moment and ends what its workers leave behind, however this one ends.
+
+    The kernel ends the workers of a server that is killed; their children it leaves. The marks of all workers that are
+    to be kept begin with `family` and a hyphen. The keeper waits until its standard input ends.
+    """
+
+    def __init__(self) -> None:
+        self.family = uuid.uuid4().hex
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it. Raises OSError where resources are exhausted."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", __file__, self.family],
+            cwd="/",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def stop(self) -> None:
+        """Have it end what is left, and itself, and wait for that."""
+        if self._process is not None:
+            self._process.communicate()
+            self._process = None
+
+
 def kill_marked(mark: str) -> int:
-    """SIGKILL to every process that carries `mark`, until none is left, and reap; returns how many there were."""
-    wanted = f"{MARK}={mark}".encode()
+    """SIGKILL to every process that carries `mark`, or one of that family, until none is left, and reap.
+
+    Returns how many there were.
+    """
     killed: set[int] = set()
-    while found := {pid for pid in _processes() if wanted in _environment(pid)} - killed:
+    while found := {pid for pid in _processes() if _is_marked(pid, mark)} - killed:
         for pid in found:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
@@ -60,6 +95,31 @@ def reap_strays(workers: Collection[int]) -> int:
         if state == _ZOMBIE and parent == os.getpid() and session != os.getsid(0) and pid not in workers:
             reaped += _reap(pid)
     return reaped
+
+
+def end_strays() -> int:
+    """SIGKILL to the children of this process that a package left behind without their mark; returns how many.
+
+    They have cleared their environment and left their session, and became our children when their worker ended. Call
+    it when all workers have ended.
+    """
+    strays = []
+    for pid in _children():
+        _, parent, session = _status(pid)
+        if parent == os.getpid() and session != os.getsid(0) and not _is_marked(pid):
+            strays.append(pid)
+    for pid in strays:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+    return len(strays)
+
+
+def _is_marked(pid: int, mark: str = "") -> bool:
+    name, wanted, family = (f"{MARK}={text}".encode() for text in ("", mark, f"{mark}-"))
+    marks = (setting for setting in _environment(pid) if setting.startswith(name))
+    return any(not mark or found == wanted or found.startswith(family) for found in marks)
 
 
 def _reap(pid: int) -> bool:
@@ -95,3 +155,8 @@ def _status(pid: int) -> tuple[str, int, int]:
         fields = (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
         return fields[0], int(fields[1]), int(fields[3])
     return "", 0, 0
+
+
+if __name__ == "__main__":
+    sys.stdin.buffer.read()
+    kill_marked(sys.argv[1])

@@ -19,7 +19,7 @@ from typing import Any, Literal, Self
 
 from model_loader import orphans
 from model_loader.channel import Done
-from model_loader.errors import ModelLoaderError, NotReady, QueueFull
+from model_loader.errors import ModelLoaderError, NoRoom, NotReady, QueueFull
 from model_loader.process import WorkerPlan, WorkerProcess, WorkerState
 from model_loader.shared_buffer import SharedBuffer
 from model_loader.slot import Slot
@@ -84,7 +84,7 @@ class Launch:
 
 @dataclass(frozen=True)
 class PoolLimits:
-    """Seconds and counts that the operator sets."""
+    """Seconds and counts that the operator sets; `max_queue` is for each worker."""
 
     startup_timeout: float = 600.0
     predict_timeout: float = 600.0
@@ -129,6 +129,7 @@ class WorkerPool:
         self._since = time.monotonic()
         self._facts: dict[str, Any] = {}
         self._serving: asyncio.Task[None] | None = None
+        self._keeper = orphans.Keeper()
 
     async def start(self) -> None:
         """Begin to prepare and to load; returns at once."""
@@ -149,6 +150,7 @@ class WorkerPool:
             self._serving.cancel()
             await asyncio.gather(self._serving, return_exceptions=True)
         await asyncio.gather(*(slot.close() for slot in self._slots))
+        orphans.end_strays()
 
     @property
     def state(self) -> PoolState:
@@ -165,6 +167,12 @@ class WorkerPool:
         """Raises NotReady where no worker could take a request; its text is the reason."""
         if self.state is not PoolState.READY:
             raise self._not_ready()
+
+    def check_admission(self) -> None:
+        """Raises NotReady or QueueFull where a request that came now would be refused."""
+        self.check_ready()
+        if not self._idle:
+            self._check_line()
 
     async def predict(self, request: PredictRequest) -> Prediction:
         """The model's answer. Raises NotReady, QueueFull, or PredictFailed for this request alone.
@@ -231,10 +239,17 @@ class WorkerPool:
         }
 
     async def _serve(self) -> None:
-        launch = await self._prepared()
+        try:
+            with suppress(OSError):  # the service can do without
+                self._keeper.start()
+            await self._serve_with(await self._prepared())
+        finally:
+            self._keeper.stop()
+
+    async def _serve_with(self, launch: Launch) -> None:
         self._facts = launch.facts
         self._reason, self._since = "the model is loading", time.monotonic()
-        self._slots = [Slot(index, plan) for index, plan in enumerate(launch.plans)]
+        self._slots = [Slot(index, plan, self._keeper.family) for index, plan in enumerate(launch.plans)]
         # Not before: preparing starts processes that are waited for elsewhere, which must not be taken for strays.
         await asyncio.gather(self._reap(), *(self._keep(slot) for slot in self._slots))
 
@@ -244,8 +259,7 @@ class WorkerPool:
             try:
                 launch = await self._prepare(self._progress)
             except Exception as error:  # noqa: BLE001 (`_failed` logs what is not foreseen)
-                self._failed(error)
-                await asyncio.sleep(next(delays))
+                await asyncio.sleep(self._failed(error, next(delays)))
             else:
                 self._failure = None
                 return launch
@@ -263,8 +277,7 @@ class WorkerPool:
                 try:
                     worker = await slot.start(self._limits.startup_timeout)
                 except Exception as error:  # noqa: BLE001 (`_failed` logs what is not foreseen)
-                    self._failed(error)
-                    await asyncio.sleep(next(delays))
+                    await asyncio.sleep(self._failed(error, next(delays)))
                     continue
                 delays = self._delays()
                 await self._watch(slot, worker)
@@ -282,17 +295,22 @@ class WorkerPool:
         slot.restarts += 1
         self._reason, self._since = "the worker ended and starts again", time.monotonic()
 
-    def _failed(self, error: Exception) -> None:
-        """A start failed. Who waits in line is told so, unless another worker is ready or starts and has not failed."""
+    def _failed(self, error: Exception, delay: float) -> float:
+        """A start failed and is tried again after `delay` seconds, which is returned.
+
+        Who waits in line is told so, unless another worker is ready or starts and has not failed.
+        """
         if not isinstance(error, ModelLoaderError):
             if not isinstance(error, OSError):  # no disk space, descriptors or memory left
                 log.exception("an error that was not foreseen")
             error = ModelLoaderError(f"the model cannot be started: {type(error).__name__}: {error}.")
         if self._failure is None or self._failure.text != error.text:
-            log.error("%s", error.text)
+            text = "\n\n".join(filter(None, (error.text, error.traceback.rstrip())))
+            log.error("%s\n\nThis is tried again in %.0f s, and from then on every minute at least.", text, delay)
         self._failure = error
         if not any(slot.is_promising for slot in self._slots):
             self._refuse_waiting()
+        return delay
 
     def _set_aside(self) -> WorkerProcess | None:
         """The worker that has been idle longest; those that have ended are passed by."""
@@ -305,10 +323,8 @@ class WorkerPool:
     async def _wait_in_line(self, *, in_front: bool) -> WorkerProcess:
         if self._closed:
             raise self._not_ready()
-        if len(self._waiting) >= self._limits.max_queue and not in_front:
-            raise QueueFull(
-                f"{len(self._waiting)} requests wait already, which is as many as --max-queue allows: try again later."
-            )
+        if not in_front:
+            self._check_line()
         place: asyncio.Future[WorkerProcess] = asyncio.get_running_loop().create_future()
         if in_front:
             self._waiting.appendleft(place)
@@ -322,6 +338,13 @@ class WorkerPool:
             elif not place.cancelled() and place.exception() is None:
                 self._release(place.result())
             raise
+
+    def _check_line(self) -> None:
+        waiting = len(self._waiting)
+        if waiting >= self._limits.max_queue * max(1, len(self._slots)):
+            raise QueueFull(
+                f"{waiting} requests wait already, which is as many as --max-queue allows: try again later."
+            )
 
     def _release(self, worker: WorkerProcess) -> None:
         """A worker has nothing to do: give it to who waits longest, or set it aside."""
@@ -358,4 +381,4 @@ def _response_buffer() -> SharedBuffer:
     try:
         return SharedBuffer.create()
     except OSError as error:
-        raise NotReady(f"this machine cannot hold another answer ({error.strerror}): try again later.") from error
+        raise NoRoom(f"this machine cannot hold another answer ({error.strerror}): try again later.") from error

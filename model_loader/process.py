@@ -93,9 +93,12 @@ class WorkerPlan:
 
 
 class WorkerProcess:
-    """A worker's process and the conversation with it. `ended` is set once it and its children are gone."""
+    """A worker's process and the conversation with it. `ended` is set once it and its children are gone.
 
-    def __init__(self, plan: WorkerPlan) -> None:
+    These are told by a mark in their environment; that of a pool's worker begins with its `family`: see `orphans`.
+    """
+
+    def __init__(self, plan: WorkerPlan, family: str = "") -> None:
         self.plan = plan
         self.number = next(_numbers)
         self.state = WorkerState.STARTING
@@ -104,7 +107,7 @@ class WorkerProcess:
         self.ready_at = 0.0
         self.python = ""
         self._loop = asyncio.get_running_loop()
-        self._mark = uuid.uuid4().hex
+        self._mark = "-".join(filter(None, (family, uuid.uuid4().hex)))
         self._answer: asyncio.Future[Any] = self._loop.create_future()
         self._deadline: asyncio.TimerHandle | None = None
         self._killed_because: LoadFailed | PredictFailed | None = None
@@ -156,6 +159,8 @@ class WorkerProcess:
         BUSY until then. Raises OSError where the worker has ended meanwhile and has not seen the request.
         """
         assert self.state is WorkerState.READY
+        for output in self._outputs:
+            output.forget()
         descriptors = (body.fd, response.fd)
         late = DeadlineExceeded(
             f"predict(data) took longer than {timeout:g} s: the worker was stopped and starts anew."

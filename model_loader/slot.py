@@ -11,9 +11,10 @@ from model_loader.process import WorkerPlan, WorkerProcess, WorkerState
 class Slot:
     """One device and the worker that holds it, whichever it is at the time."""
 
-    def __init__(self, index: int, plan: Callable[[], WorkerPlan]) -> None:
+    def __init__(self, index: int, plan: Callable[[], WorkerPlan], family: str) -> None:
         self._index = index
         self._plan = plan
+        self._family = family
         self.worker: WorkerProcess | None = None
         self.restarts = 0
         self._has_failed = False
@@ -30,7 +31,7 @@ class Slot:
     async def start(self, timeout: float) -> WorkerProcess:
         """Start a worker and wait until it is ready. Raises LoadFailed, or OSError where resources are exhausted."""
         try:
-            self.worker = WorkerProcess(await asyncio.to_thread(self._plan))
+            self.worker = WorkerProcess(await asyncio.to_thread(self._plan), self._family)
             await self.worker.load(timeout)
         except Exception:
             self._has_failed = True
@@ -51,6 +52,7 @@ class Slot:
         ready_at = worker.ready_at and datetime.fromtimestamp(worker.ready_at, UTC).isoformat(timespec="seconds")
         return {
             "id": self._index,
+            "worker": worker.number,
             "state": str(worker.state),
             "pid": worker.pid,
             "device": worker.plan.device.name,

@@ -10,8 +10,8 @@ _LONGEST_LINE = 4096
 _LAST_LINES = 20
 #: Lines handed on before the event loop turns to others: a few milliseconds' worth of logging.
 _LINES_AT_ONCE = 100
-#: A pipe holds 64 kB; who still writes into it after the worker's end is not waited for.
-_READS_AT_END = 4
+#: A pipe holds 64 kB; who goes on writing into it is not waited for.
+_READS_AT_ONCE = 4
 
 
 class WorkerOutput:
@@ -31,13 +31,24 @@ class WorkerOutput:
         self._pending = b""
         self._lines: deque[bytes] = deque()
         self._is_paused = False
+        self._is_turn_taken = False
         self._loop = asyncio.get_running_loop()
         os.set_blocking(descriptor, False)
         self._loop.add_reader(descriptor, self._readable)
 
+    def forget(self) -> None:
+        """Read what was printed up to now, for another request, and keep none of it for the error text of the next."""
+        for _ in range(_READS_AT_ONCE):
+            if self._descriptor < 0 or not self._read():
+                break
+        self._keep([self._pending])
+        self._pending = b""
+        self.last_lines.clear()
+        self._hand_on()
+
     def close(self) -> None:
         """Let go of the pipe, which a left-over child may keep open; what is still in it is handed on."""
-        for _ in range(_READS_AT_END):
+        for _ in range(_READS_AT_ONCE):
             if self._descriptor < 0 or not self._read():
                 break
         self._end()
@@ -71,10 +82,16 @@ class WorkerOutput:
             self._on_line(_text(self._lines.popleft()))
         if self._lines:
             self._pause()
-            self._loop.call_soon(self._hand_on)
+            if not self._is_turn_taken:
+                self._is_turn_taken = True
+                self._loop.call_soon(self._take_turn)
         elif self._is_paused and self._descriptor >= 0:
             self._is_paused = False
             self._loop.add_reader(self._descriptor, self._readable)
+
+    def _take_turn(self) -> None:
+        self._is_turn_taken = False
+        self._hand_on()
 
     def _pause(self) -> None:
         if self._descriptor >= 0 and not self._is_paused:

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from starlette.responses import PlainTextResponse
 
 from app.predictor import Predictor
-from model_loader.errors import NotReady, QueueFull
+from model_loader.errors import NotReady
 
 _PLAIN = {"content": {"text/plain": {"schema": {"type": "string"}}}}
 
@@ -28,10 +28,9 @@ def health_routes(predictor: Predictor) -> APIRouter:
         """200 only when a worker can predict, else 503 with the reason."""
         try:
             predictor.check_ready()
-        except QueueFull:
-            pass  # the workers predict; it is the queue that is full
         except NotReady as reason:
-            return PlainTextResponse(f"{reason}\n", status_code=503, headers={"Retry-After": "1"})
+            text = "\n\n".join(filter(None, (str(reason), reason.traceback.rstrip())))
+            return PlainTextResponse(f"{text}\n", status_code=503, headers={"Retry-After": "1"})
         return PlainTextResponse("ready\n")
 
     return router

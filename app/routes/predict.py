@@ -44,7 +44,7 @@ class PredictRoute:
             raise HTTPException(405, _how_to_post(exchange), headers={"Allow": "POST"})
         media = media_type(exchange.headers)
         check_declared_length(exchange.headers, self._settings.max_body)
-        self._predictor.check_ready()
+        self._predictor.check_admission()
         with _new_buffer() as body:
             await self._receive(exchange, media, body)
             uploaded_at = time.perf_counter()

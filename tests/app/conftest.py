@@ -51,6 +51,7 @@ class FakePool:
         self.response: bytes | None = None
         self.missing_bytes = 0
         self.not_ready: Exception | None = None
+        self.queue_full: Exception | None = None
         self.raises: BaseException | None = None
         self.hold: asyncio.Event | None = None
         self.bodies: list[Any] = []
@@ -69,6 +70,11 @@ class FakePool:
     def check_ready(self) -> None:
         if self.not_ready is not None:
             raise self.not_ready
+
+    def check_admission(self) -> None:
+        self.check_ready()
+        if self.queue_full is not None:
+            raise self.queue_full
 
     async def predict(self, request: Any) -> FakePrediction:
         self.requests.append(request)

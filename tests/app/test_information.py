@@ -26,7 +26,7 @@ def test_live_while_the_model_is_not(client: TestClient, pool: Any) -> None:
 
 
 def test_a_full_queue_is_no_reason_to_be_unready(client: TestClient, pool: Any) -> None:
-    pool.not_ready = errors.QueueFull("Busy.")
+    pool.queue_full = errors.QueueFull("Busy.")
     assert client.get("/ready").status_code == 200
 
 

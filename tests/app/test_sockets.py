@@ -398,3 +398,11 @@ def test_a_good_request_with_rubbish_behind_it_gets_its_answer(serve: Serve) -> 
         client.sendall(head("Content-Type: application/msgpack", f"Content-Length: {len(BODY)}") + BODY + b"\0\0\0")
         assert answer_on(client)[0] == 200
         assert client.recv(1) == b""
+
+
+def test_a_request_that_finds_the_queue_full_is_refused_before_its_body(serve: Serve, pool: Any) -> None:
+    pool.queue_full = errors.QueueFull("Busy.", retry_after=3)
+    server = serve()
+    with connected(server) as client:
+        client.sendall(head("Content-Type: application/msgpack", "Content-Length: 1000000"))
+        assert answer_on(client) == (503, "Error running model: Busy.\n")

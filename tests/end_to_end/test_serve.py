@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +32,16 @@ class MDAIModel:
             pass
         with open(data["args"]["go"]):
             pass
+        return [{"type": "NONE", "study_uid": "1.2", "note": data["args"]["name"]}]
+"""
+# Says that it runs by making a file, and answers once somebody has written to the fifo of its name.
+MEETING = """
+import os
+class MDAIModel:
+    def predict(self, data):
+        place = os.path.join(data["args"]["folder"], data["args"]["name"])
+        open(place + ".begun", "w").close()
+        open(place).read()
         return [{"type": "NONE", "study_uid": "1.2", "note": data["args"]["name"]}]
 """
 REQUEST = {"files": [{"content": b"x" * 10, "content_type": "application/dicom"}]}
@@ -120,50 +131,52 @@ def _wait_until_refused(url: str) -> None:
 
 def test_workers_predict_side_by_side_and_one_more_waits(serve: Serve, package: Write, tmp_path: Path) -> None:
     """`--workers 2` predicts two requests at once; a third runs when one of them is done."""
-    service = serve(package(WAITING), "--environment", "current", "--workers", "2")
+    service = serve(package(MEETING), "--environment", "current", "--workers", "2")
     service.wait_until_ready()
     service.wait_for_line(r"worker 2 is ready")
-    began, go = tmp_path / "began", tmp_path / "go"
-    os.mkfifo(began)
-    os.mkfifo(go)
-    args = {"began": str(began), "go": str(go)}
+    names = {"a", "b", "c"}
+    for name in names:
+        os.mkfifo(tmp_path / name)
+
+    def begun() -> set[str]:
+        return {path.stem for path in tmp_path.glob("*.begun")}
+
     with ThreadPoolExecutor() as pool:
         answers = [
-            pool.submit(post_msgpack, service, REQUEST | {"args": args | {"name": str(number)}}) for number in range(3)
+            pool.submit(post_msgpack, service, REQUEST | {"args": {"folder": str(tmp_path), "name": name}})
+            for name in names
         ]
-        for _ in range(2):
-            began.open().close()
-        workers = _busy_workers(service, 2)
-        assert service.get("/info").json()["waiting"] == 1
-        assert [worker["state"] for worker in workers] == ["busy", "busy"]
-        reader = pool.submit(lambda: began.open().close())
-        while not reader.done():
-            _open_if_read(go)
-        while not all(answer.done() for answer in answers):
-            _open_if_read(go)
-    notes = sorted(msgpack.unpackb(answer.result().content)[0]["note"] for answer in answers)
-    assert notes == ["0", "1", "2"]
+        first = _once(begun, 2)
+        info = _once(lambda: service.get("/info").json()["waiting"] == 1 and service.get("/info").json(), None)
+        assert [worker["state"] for worker in info["workers"]] == ["busy", "busy"]
+        assert begun() == first
+        done = first.pop()
+        (tmp_path / done).write_text("")
+        assert _once(begun, 3) == names
+        for name in names - {done}:
+            (tmp_path / name).write_text("")
+    assert {msgpack.unpackb(answer.result().content)[0]["note"] for answer in answers} == names
 
 
-def _busy_workers(service: Any, waiting: int) -> list[Any]:
-    while True:
-        info = service.get("/info").json()
-        if info["waiting"] == 1:
-            return list(info["workers"])
-
-
-def _open_if_read(fifo: Path) -> None:
-    """Let one reader of `fifo` go on, if there is one."""
-    try:
-        os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
-    except OSError:
-        os.sched_yield()
+def _once(look: Callable[[], Any], size: int | None) -> Any:
+    """What `look` sees, as soon as that is something, or has `size` elements."""
+    latest = time.monotonic() + 60
+    while time.monotonic() < latest:
+        seen = look()
+        if seen and size in (None, len(seen)):
+            return seen
+    raise AssertionError(f"still {look()!r} after a minute")
 
 
 def test_sigkill_of_the_server_leaves_no_worker_and_the_next_start_tidies_up(serve: Serve, package: Write) -> None:
-    folder = package(ECHO)
+    """Nor what a worker has started."""
+    children = (
+        "import subprocess\n[subprocess.Popen(['sleep', '1000'], start_new_session=new) for new in (True, False)]\n"
+    )
+    folder = package(children + ECHO)
     service = serve(folder, "--environment", "current").wait_until_ready()
     workers = service.workers()
+    assert len(workers) == 4, "the worker, its two children and the keeper"
     service.stop(signal.SIGKILL)
     _, alive = psutil.wait_procs(workers, timeout=10)
     assert not alive

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 
@@ -77,3 +78,50 @@ def test_killing_a_group_that_is_gone_is_harmless() -> None:
         orphans.kill_group(leader.pid)
     assert leader.returncode == -signal.SIGKILL
     orphans.kill_group(leader.pid)
+
+
+def test_a_child_that_a_package_left_without_its_mark_is_ended_with_the_last_worker(mark: str) -> None:
+    """It has cleared its environment and left its session; then its parent ended."""
+    known = set(psutil.Process().children())
+    subprocess.run(DAEMON, env={"PATH": os.environ["PATH"]}, check=True)
+    await_true(lambda: len(set(psutil.Process().children()) - known) == 1, "it is ours")
+    (daemon,) = set(psutil.Process().children()) - known
+    with (
+        subprocess.Popen(["sleep", "1000"]) as own,
+        subprocess.Popen(["sleep", "1000"], env=environ(mark), start_new_session=True) as another_pool_s,
+    ):
+        assert orphans.end_strays() == 1
+        assert not psutil.pid_exists(daemon.pid)
+        assert is_alive(own.pid) and is_alive(another_pool_s.pid)
+        own.kill()
+        another_pool_s.kill()
+
+
+KILLED = """
+import os, subprocess, sys
+from model_loader import orphans
+keeper = orphans.Keeper()
+keeper.start()
+mark = {orphans.MARK: keeper.family + "-worker"}
+for _ in range(3):
+    subprocess.Popen(["sleep", "1000"], env=os.environ | mark, start_new_session=True)
+print(keeper.family, flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_workers_leave_behind_ends_with_a_server_that_is_killed() -> None:
+    ended = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, text=True)
+    assert ended.returncode == -signal.SIGKILL
+    family = ended.stdout.strip()
+    await_true(lambda: not processes_with(f"{orphans.MARK}={family}-worker"), "they are gone")
+
+
+def test_a_keeper_that_has_nothing_to_keep_ends_at_once() -> None:
+    keeper = orphans.Keeper()
+    known = set(psutil.Process().children())
+    keeper.start()
+    (process,) = set(psutil.Process().children()) - known
+    keeper.stop()
+    keeper.stop()
+    assert not psutil.pid_exists(process.pid)

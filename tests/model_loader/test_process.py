@@ -492,6 +492,21 @@ def test_the_last_that_a_worker_printed_is_part_of_the_error(hosted: Hosted, scr
     hosted.run(scenario())
 
 
+def test_what_was_printed_for_one_request_is_not_told_to_the_next(hosted: Hosted, scripted: Start) -> None:
+    """It may be about another patient."""
+
+    async def scenario() -> None:
+        worker = await loaded(
+            scripted("hear()\nsay(READY)\nhear()\nos.write(2, b'about A')\nsay(DONE)\nhear()\nos._exit(3)")
+        )
+        await asked(worker)
+        error = await error_of(asked(worker))
+        assert "exit code 3" in error.text
+        assert "It printed nothing." in error.text
+
+    hosted.run(scenario())
+
+
 def test_a_worker_that_prints_a_flood_answers_and_the_server_answers_others_meanwhile(
     hosted: Hosted, scripted: Start
 ) -> None:
