@@ -4,6 +4,7 @@ What is wrong with a command, an archive, its layout or its config ends in exit 
 anything is started. Modules that are slow to import are imported by the command that needs them.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -27,7 +28,16 @@ cli = typer.Typer(
 
 def main() -> None:
     """The console script."""
+    _open_missing_streams()
     cli()
+
+
+def _open_missing_streams() -> None:
+    """Where 0, 1 or 2 is closed (`2>&-`), the next file or socket would get its number, and with it what is printed."""
+    descriptor = os.open(os.devnull, os.O_RDWR)
+    while descriptor <= 2:
+        descriptor = os.dup(descriptor)
+    os.close(descriptor)
 
 
 def fail(text: str, code: int = WRONG) -> NoReturn:

@@ -4,6 +4,7 @@ The door gives each request its id, takes the paths of the model straight (they 
 rest to FastAPI, turns whatever is raised into an answer, and writes the access line.
 """
 
+import asyncio
 import logging
 import os
 import re
@@ -18,6 +19,7 @@ from app.logs import request_id as current_request_id
 from app.patience import Patience
 from app.problems import Headers, log_problem, place_raised, render
 from app.refusals import ClientGone
+from model_loader.errors import ServerStopped
 
 access = logging.getLogger("app.access")
 log = logging.getLogger(__name__)
@@ -120,6 +122,8 @@ class FrontDoor:
                 await self._delegate(exchange)
         except ClientGone:
             exchange.problem = "ClientGone"
+        except asyncio.CancelledError:  # only the end of the server cancels a whole request
+            await _fail(exchange, ServerStopped("the server was told to stop before this request had ended."))
         except Exception as error:  # noqa: BLE001 - the one place where every error becomes an answer
             await _fail(exchange, error)
         finally:

@@ -6,13 +6,18 @@ The request id ties a line to an answer that the client holds.
 
 import json
 import logging
+import re
 import sys
 import time
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, Literal, TextIO
 
+from app.log_writer import LogWriter
+
 Form = Literal["console", "json"]
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request that is being served, "" outside of one."""
@@ -20,11 +25,13 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 def configure(level: str, form: Form, stream: TextIO | None = None) -> None:
     """Send everything from `level` up to `stream` (default: stderr); replaces an earlier configuration."""
-    output = logging.StreamHandler(stream or sys.stderr)
+    output = LogWriter(stream or sys.stderr)
     output.setFormatter(JsonLines() if form == "json" else Console())
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
+        if isinstance(old, LogWriter):
+            old.close()
     root.addHandler(output)
     root.setLevel(level.upper())
     logging.captureWarnings(True)
@@ -61,7 +68,7 @@ class JsonLines(logging.Formatter):
 
 
 class Console(logging.Formatter):
-    """`time LEVEL message key=value … request=id`."""
+    """`time LEVEL message key=value … request=id`. What a terminal would obey instead of showing is escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
         words = [_timestamp(record), f"{record.levelname:<7}", record.getMessage()]
@@ -71,7 +78,7 @@ class Console(logging.Formatter):
         line = " ".join(words)
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
-        return line
+        return _CONTROL.sub(lambda found: repr(found[0])[1:-1], line)
 
 
 def _timestamp(record: logging.LogRecord) -> str:

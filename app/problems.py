@@ -25,6 +25,7 @@ from model_loader.errors import (
     PredictFailed,
     QueueFull,
     RequestUnreadable,
+    ServerStopped,
 )
 
 INITIALIZING = "Error initializing model"
@@ -57,6 +58,7 @@ PROBLEMS: dict[type[BaseException], Problem] = {
     NotReady: Problem(503, INITIALIZING),
     QueueFull: Problem(503, RUNNING),
     NoRoom: Problem(503, WRITING),
+    ServerStopped: Problem(503, RUNNING),
     OutOfResources: Problem(503, READING),
     DeadlineExceeded: Problem(504, RUNNING),
     Exception: Problem(500, INTERNAL),

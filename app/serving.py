@@ -25,6 +25,9 @@ from model_loader.package import ModelPackage, open_package
 from model_loader.pool import PoolLimits, WorkerPool
 from model_loader.workdir import RunFolder
 
+#: After the grace, for workers to be ended and clients to take their answers.
+_LAST_ANSWERS_SECONDS = 10.0
+_HURRIED_ANSWERS_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 
@@ -149,22 +152,36 @@ def _run(settings: Settings, pool: WorkerPool, package: ModelPackage, listener: 
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=max(1, round(settings.grace)),
+        timeout_graceful_shutdown=round(settings.grace + _LAST_ANSWERS_SECONDS),
     )
 
     class Server(uvicorn.Server):
-        """uvicorn's, but it ends with exit code 0 when it was told to stop, and on a closed terminal too."""
+        """uvicorn's, but it ends with exit code 0 when it was told to stop, and on a closed terminal too.
+
+        The workers end with the grace, so that every request has an answer of its own before connections are cut.
+        """
 
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
             with _handling(self.handle_exit):
                 yield
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            log.info("stopping: what runs may finish within %g s", settings.grace)
+            stopping = asyncio.create_task(pool.stop(settings.grace))
+            await super().shutdown(sockets)
+            await pool.stop(0)
+            if self.force_exit:  # a second Ctrl-C has cut that short
+                if self.server_state.tasks:
+                    await asyncio.wait(self.server_state.tasks, timeout=_HURRIED_ANSWERS_SECONDS)
+                await self.lifespan.shutdown()
+            await stopping
+
     async def serve_and_stop() -> None:
         try:
             await Server(config).serve(sockets=[listener])
         finally:
-            await pool.stop(0)  # a second Ctrl-C skips the application's own shutdown
+            await pool.stop(0)
 
     host, port = listener.getsockname()[:2]
     log.info("serving %s on http://%s:%d", package.name, f"[{host}]" if ":" in host else host, port)

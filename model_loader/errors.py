@@ -25,6 +25,7 @@
         ├── ModelRaised            predict() raised
         ├── OutputUnwritable       an output holds something msgpack cannot carry
         ├── DeadlineExceeded       predict() took longer than allowed and was killed
+        ├── ServerStopped          the server was told to stop before predict() had ended
         └── WorkerDied             the process ended while it predicted
 
 ``str(error)`` is one or more complete sentences for a person: what was found, where, and what to do next.
@@ -132,6 +133,10 @@ class OutputUnwritable(PredictFailed):
 
 class DeadlineExceeded(PredictFailed):
     """predict() took longer than allowed; its process was killed."""
+
+
+class ServerStopped(PredictFailed):
+    """The server was told to stop, and predict() had not ended when its grace was over."""
 
 
 class WorkerDied(PredictFailed):

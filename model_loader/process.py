@@ -41,6 +41,7 @@ from model_loader.errors import (
     OutputUnwritable,
     PredictFailed,
     RequestUnreadable,
+    ServerStopped,
     WorkerDied,
 )
 from model_loader.shared_buffer import SharedBuffer
@@ -191,7 +192,7 @@ class WorkerProcess:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.ended.wait(), STOP_SECONDS)
         elif self.state is WorkerState.BUSY:
-            self._killed_because = WorkerDied("the server was told to stop before predict(data) had ended.")
+            self._killed_because = ServerStopped("the server was told to stop before predict(data) had ended.")
         self.kill()
         await self.ended.wait()
 

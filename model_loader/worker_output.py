@@ -2,12 +2,15 @@
 
 import asyncio
 import os
+import re
 from collections import deque
 from collections.abc import Callable
 
 _READ_AT_ONCE = 1 << 16
 _LONGEST_LINE = 4096
 _LAST_LINES = 20
+#: Colours and movements of the cursor, which mean nothing in a log.
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
 #: Lines handed on before the event loop turns to others: a few milliseconds' worth of logging.
 _LINES_AT_ONCE = 100
 #: A pipe holds 64 kB; who goes on writing into it is not waited for.
@@ -17,8 +20,8 @@ _READS_AT_ONCE = 4
 class WorkerOutput:
     """Reads one pipe on the event loop; `on_line` gets each line without its end.
 
-    A line is cut at 4096 bytes, and a carriage return ends one too (progress bars). `last_lines` keeps the most recent
-    few for the error text when the worker dies.
+    Lines come without terminal escape sequences. A line is cut at 4096 bytes, and a carriage return ends one too
+    (progress bars). `last_lines` keeps the most recent few for the error text when the worker dies.
 
     A model that prints more than can be handed on waits for its pipe to be read: neither memory nor pauses of the
     event loop grow with what it prints.
@@ -108,5 +111,5 @@ class WorkerOutput:
 
 
 def _text(line: bytes) -> str:
-    text = line[:_LONGEST_LINE].decode("utf-8", "backslashreplace").rstrip()
+    text = _ESCAPES.sub("", line[:_LONGEST_LINE].decode("utf-8", "backslashreplace")).rstrip()
     return text if len(line) <= _LONGEST_LINE else text + " …"

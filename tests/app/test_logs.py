@@ -3,11 +3,14 @@
 import io
 import json
 import logging
+import os
+import threading
 from collections.abc import Iterator
 
 import pytest
 
 from app import logs
+from app.log_writer import MOST_WAITING, LogWriter
 
 
 @pytest.fixture
@@ -18,10 +21,19 @@ def stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     for name in ("logThreads", "logProcesses", "logMultiprocessing", "_srcfile"):
         monkeypatch.setattr(logging, name, getattr(logging, name))
     yield io.StringIO()
+    for handler in set(root.handlers) - set(handlers):
+        handler.close()
     logging.captureWarnings(False)
     logging.getLogger("python_multipart").setLevel(logging.NOTSET)
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+def written(stream: io.StringIO) -> str:
+    """Everything that was logged until now."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+    return stream.getvalue()
 
 
 def test_json_lines_carry_the_request_id_and_the_fields(stream: io.StringIO) -> None:
@@ -30,7 +42,7 @@ def test_json_lines_carry_the_request_id_and_the_fields(stream: io.StringIO) -> 
     logging.getLogger("x").info("two\nlines %d", 3, extra={"fields": {"ms": 1.5}})
     logs.request_id.reset(token)
     logging.getLogger("x").debug("below the level")
-    (line,) = stream.getvalue().splitlines()
+    (line,) = written(stream).splitlines()
     record = json.loads(line)
     assert record.pop("time").endswith("Z")
     assert record == {
@@ -45,7 +57,7 @@ def test_json_lines_carry_the_request_id_and_the_fields(stream: io.StringIO) -> 
 def test_lines_for_people_have_the_same_facts(stream: io.StringIO) -> None:
     logs.configure("warning", "console", stream)
     logging.getLogger("x").warning("careful", extra={"fields": {"ms": 1.5}})
-    assert stream.getvalue().endswith("Z WARNING careful ms=1.5\n")
+    assert written(stream).endswith("Z WARNING careful ms=1.5\n")
 
 
 @pytest.mark.parametrize("form", ["console", "json"])
@@ -55,18 +67,49 @@ def test_tracebacks_are_kept(stream: io.StringIO, form: logs.Form) -> None:
         raise KeyError("x")
     except KeyError:
         logging.getLogger("x").exception("it broke")
-    assert "KeyError" in stream.getvalue()
-    assert (len(stream.getvalue().splitlines()) == 1) == (form == "json")
+    assert "KeyError" in written(stream)
+    assert (len(written(stream).splitlines()) == 1) == (form == "json")
 
 
 def test_configuring_again_replaces_the_first_configuration(stream: io.StringIO) -> None:
     logs.configure("info", "json", io.StringIO())
     logs.configure("info", "console", stream)
     logging.getLogger("x").info("once")
-    assert stream.getvalue().count("once") == 1
+    assert written(stream).count("once") == 1
 
 
 def test_the_form_parser_does_not_quote_bodies_into_the_log(stream: io.StringIO) -> None:
     logs.configure("debug", "console", stream)
     logging.getLogger("python_multipart.multipart").warning("Found invalid character 'X'")
-    assert stream.getvalue() == ""
+    assert written(stream) == ""
+
+
+def test_what_a_terminal_would_obey_is_escaped(stream: io.StringIO) -> None:
+    logs.configure("info", "console", stream)
+    logging.getLogger("x").info("a\x1b]0;title\x07b\x9b2Jc\nd\te")
+    assert written(stream).endswith("a\\x1b]0;title\\x07b\\x9b2Jc\nd\te\n")
+
+
+def test_a_log_that_nobody_reads_holds_nobody_up_and_tells_what_is_missing() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as reader, os.fdopen(writing, "w") as pipe:
+        handler = LogWriter(pipe)
+        record = logging.LogRecord("x", logging.INFO, "", 0, "x" * 100, None, None)
+        for _ in range(2 * MOST_WAITING):
+            handler.emit(record)
+        handler.emit(record)
+        threading.Thread(target=handler.close).start()
+        lines = []
+        while b"left out" not in (line := reader.readline()):
+            lines.append(line)
+        assert set(lines) == {b"x" * 100 + b"\n"}
+        assert MOST_WAITING <= len(lines) <= 2 * MOST_WAITING
+        assert f"{2 * MOST_WAITING + 1 - len(lines):,} lines" in line.decode()
+
+
+def test_a_stream_that_is_gone_is_no_error() -> None:
+    gone = io.StringIO()
+    gone.close()
+    handler = LogWriter(gone)
+    handler.emit(logging.LogRecord("x", logging.INFO, "", 0, "x", None, None))
+    handler.close()

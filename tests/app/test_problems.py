@@ -33,6 +33,8 @@ def _all_errors() -> list[type[Exception]]:
         (interface_errors.InvalidOutput("."), 500, "Invalid data format returned by model"),
         (loader_errors.NotReady("."), 503, "Error initializing model"),
         (loader_errors.QueueFull("."), 503, "Error running model"),
+        (loader_errors.NoRoom("."), 503, "Error writing output data"),
+        (loader_errors.ServerStopped("."), 503, "Error running model"),
         (refusals.OutOfResources("."), 503, "Error reading input data"),
         (loader_errors.DeadlineExceeded("."), 504, "Error running model"),
         (RuntimeError("."), 500, "Internal error"),

@@ -115,6 +115,46 @@ def test_what_runs_is_finished_and_what_is_new_refused_on_sigterm(serve: Serve, 
     assert service.ended() == 0
 
 
+@pytest.mark.parametrize("signals", [1, 2])
+def test_what_outlasts_the_grace_is_answered_in_words(
+    serve: Serve, package: Write, tmp_path: Path, signals: int
+) -> None:
+    """A second signal cuts the grace short."""
+    grace = "1s" if signals == 1 else "10m"
+    service = serve(package(MEETING), "--environment", "current", "--grace", grace).wait_until_ready()
+    for name in ("runs", "waits"):
+        os.mkfifo(tmp_path / name)
+    with ThreadPoolExecutor() as pool:
+        requests = [
+            pool.submit(post_msgpack, service, REQUEST | {"args": {"folder": str(tmp_path), "name": name}})
+            for name in ("runs", "waits")
+        ]
+        _once(lambda: list(tmp_path.glob("*.begun")) and service.get("/info").json()["waiting"])
+        for _ in range(signals):
+            service.process.send_signal(signal.SIGINT)
+            _wait_until_refused(service.url)
+        answers = [request.result() for request in requests]
+    assert {answer.status_code for answer in answers} == {503}
+    assert all("shutting down" in answer.text or "told to stop" in answer.text for answer in answers)
+    assert service.ended() == 0
+    assert "Traceback" not in service.output
+
+
+def test_a_service_without_standard_streams_stops_cleanly(package: Write, tmp_path: Path) -> None:
+    from tests.end_to_end.conftest import COMMAND
+
+    meeting, temp = tmp_path / "meeting", tmp_path / "temp"
+    os.mkfifo(meeting)
+    temp.mkdir()
+    folder = package(f"open({str(meeting)!r}, 'w').close()\n" + ECHO)
+    command = f"exec {COMMAND} serve {folder} --environment current --host 127.0.0.1 --port 0 <&- >&- 2>&-"
+    with subprocess.Popen(["sh", "-c", command], env=os.environ | {"TMPDIR": str(temp)}) as service:
+        meeting.read_text()
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(60) == 0
+    assert list(temp.iterdir()) == []
+
+
 def _wait_until_refused(url: str) -> None:
     import socket
     from urllib.parse import urlsplit
@@ -146,26 +186,25 @@ def test_workers_predict_side_by_side_and_one_more_waits(serve: Serve, package: 
             pool.submit(post_msgpack, service, REQUEST | {"args": {"folder": str(tmp_path), "name": name}})
             for name in names
         ]
-        first = _once(begun, 2)
-        info = _once(lambda: service.get("/info").json()["waiting"] == 1 and service.get("/info").json(), None)
+        first = _once(lambda: len(begun()) == 2 and begun())
+        info = _once(lambda: service.get("/info").json()["waiting"] == 1 and service.get("/info").json())
         assert [worker["state"] for worker in info["workers"]] == ["busy", "busy"]
         assert begun() == first
         done = first.pop()
         (tmp_path / done).write_text("")
-        assert _once(begun, 3) == names
+        _once(lambda: begun() == names)
         for name in names - {done}:
             (tmp_path / name).write_text("")
     assert {msgpack.unpackb(answer.result().content)[0]["note"] for answer in answers} == names
 
 
-def _once(look: Callable[[], Any], size: int | None) -> Any:
-    """What `look` sees, as soon as that is something, or has `size` elements."""
+def _once(look: Callable[[], Any]) -> Any:
+    """What `look` sees, as soon as that is something."""
     latest = time.monotonic() + 60
     while time.monotonic() < latest:
-        seen = look()
-        if seen and size in (None, len(seen)):
+        if seen := look():
             return seen
-    raise AssertionError(f"still {look()!r} after a minute")
+    raise AssertionError("still nothing after a minute")
 
 
 def test_sigkill_of_the_server_leaves_no_worker_and_the_next_start_tidies_up(serve: Serve, package: Write) -> None:

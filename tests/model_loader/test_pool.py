@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from model_loader.errors import DeadlineExceeded, EnvironmentBuildError, NotReady, QueueFull, WorkerDied
+from model_loader.errors import DeadlineExceeded, EnvironmentBuildError, NotReady, QueueFull, ServerStopped, WorkerDied
 from model_loader.pool import Launch, PoolLimits, PoolState, PredictRequest, start_delays
 from model_loader.process import WorkerPlan
 from model_loader.shared_buffer import SharedBuffer
@@ -620,7 +620,7 @@ def test_after_grace_what_runs_is_killed_and_every_request_gets_an_error(meet: M
         await meeting.pool.stop(0)
         running = await error_of(first)
         in_line = await error_of(second)
-        assert isinstance(running, WorkerDied)
+        assert isinstance(running, ServerStopped)
         assert running.text == "the server was told to stop before predict(data) had ended."
         assert isinstance(in_line, NotReady)
         assert in_line.text == "the server is shutting down."
@@ -638,7 +638,7 @@ def test_stopping_again_cuts_the_grace_short(meet: Meet) -> None:
         patient = asyncio.create_task(meeting.pool.stop(PATIENCE))
         await settle()
         await meeting.pool.stop(0)
-        assert isinstance(await error_of(first), WorkerDied)
+        assert isinstance(await error_of(first), ServerStopped)
         await patient
         await meeting.pool.stop(0)
 
@@ -777,6 +777,6 @@ def test_the_same_pool_promises_hold_on_uvloop(host: Host, tmp_path: Path) -> No
         assert isinstance(await error_of(first), WorkerDied)
         await begun(meeting, "b")
         await meeting.pool.stop(0)
-        assert isinstance(await error_of(second), WorkerDied)
+        assert isinstance(await error_of(second), ServerStopped)
 
     meeting.hosted.run(scenario())

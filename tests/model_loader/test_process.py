@@ -17,7 +17,7 @@ import pytest
 
 from model_loader import orphans
 from model_loader.channel import Done
-from model_loader.errors import DeadlineExceeded, DiedLoading, InitFailed, LoadTimeout, WorkerDied
+from model_loader.errors import DeadlineExceeded, DiedLoading, InitFailed, LoadTimeout, ServerStopped, WorkerDied
 from model_loader.process import WorkerProcess, WorkerState
 from model_loader.shared_buffer import SharedBuffer
 from tests.hosting import PACKAGES, PATIENCE, Hosted, await_true, is_alive, until
@@ -470,7 +470,7 @@ def test_a_worker_that_is_stopped_while_it_predicts_says_that_and_not_that_memor
         await asyncio.sleep(0)
         await worker.stop()
         error = await error_of(asyncio.wait_for(request, PATIENCE))
-        assert isinstance(error, WorkerDied)
+        assert isinstance(error, ServerStopped)
         assert error.text == "the server was told to stop before predict(data) had ended."
 
     hosted.run(scenario())
