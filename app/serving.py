@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -38,17 +39,16 @@ def run_server(source: Path, options: Mapping[str, Any]) -> None:
     request = _environment_request(settings)
     with _ending_on_signals(), RunFolder() as run:
         package = _open(source, run, settings)
-        devices = _devices(package, settings)
-        warnings = (*stray_variables(), *package.warnings, *devices.warnings, *_ignored(package, settings))
-        for warning in warnings:
+        choose_devices = _devices(package, settings)
+        for warning in (*stray_variables(), *package.warnings, *_ignored(package, settings)):
             log.warning("%s", warning)
         with _listening(settings) as listener:
             pool = WorkerPool(
-                preparation(package, request, devices, run, settings.cache_dir),
+                preparation(package, request, choose_devices, run, settings.cache_dir),
                 PoolLimits(
                     startup_timeout=settings.startup_timeout,
                     predict_timeout=settings.predict_timeout,
-                    max_queue=settings.max_queue * len(devices.devices),
+                    max_queue=settings.max_queue,
                 ),
             )
             _run(settings, pool, package, listener)
@@ -94,11 +94,16 @@ def _open(source: Path, run: RunFolder, settings: Settings) -> ModelPackage:
         fail(error.text)
 
 
-def _devices(package: ModelPackage, settings: Settings) -> DevicePlan:
+def _devices(package: ModelPackage, settings: Settings) -> Callable[[], DevicePlan]:
+    """What chooses the devices, once the service listens; where the operator demands a GPU, it has been chosen."""
+    choose = partial(plan_devices, package.config.device_type, settings.device, settings.workers, os.environ)
+    if settings.device != "gpu":
+        return choose
     try:
-        return plan_devices(package.config.device_type, settings.device, settings.workers, os.environ)
+        chosen = choose()
     except DeviceError as error:
         fail(error.text)
+    return lambda: chosen
 
 
 def _ignored(package: ModelPackage, settings: Settings) -> Iterator[str]:

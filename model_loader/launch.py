@@ -1,6 +1,7 @@
 """From an opened package to workers that can be started: its environment, its folders, what each worker is told."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -14,18 +15,21 @@ from model_loader.process import WorkerPlan
 from model_loader.uv_process import Cancellation
 from model_loader.workdir import RunFolder, worker_environment
 
+log = logging.getLogger(__name__)
+
 
 def preparation(
     package: ModelPackage,
     request: EnvironmentRequest,
-    devices: DevicePlan,
+    choose_devices: Callable[[], DevicePlan],
     run: RunFolder,
     cache: Path,
     environ: Mapping[str, str] = os.environ,
 ) -> Prepare:
     """What a pool calls to get its launch: builds the environment on a thread, and stops building when cancelled.
 
-    It raises EnvironmentBuildError.
+    `choose_devices` is called on a thread, too: a driver that wakes its GPUs first takes seconds. It raises
+    EnvironmentBuildError, and whatever `choose_devices` raises.
     """
 
     async def prepare(progress: Callable[[str], None]) -> Launch:
@@ -40,11 +44,14 @@ def preparation(
             cancellation=cancellation,
         )
         try:
+            devices = await asyncio.to_thread(choose_devices)
             environment = await asyncio.to_thread(build)
             home = await asyncio.to_thread(_home, cache, package)
         except asyncio.CancelledError:
             cancellation.cancel()
             raise
+        for warning in devices.warnings:
+            log.warning("%s", warning)
         plans = tuple(
             partial(_plan, package, environment, device, run, f"w{index}", home, environ)
             for index, device in enumerate(devices.devices)

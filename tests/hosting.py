@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -81,7 +82,7 @@ class Hosted:
         self.prepare = preparation(
             self.package,
             EnvironmentRequest(mode=environment, preinstalled=preinstalled),
-            plan_devices(self.package.config.device_type, "auto", workers, os.environ),
+            partial(plan_devices, self.package.config.device_type, "auto", workers, os.environ),
             self.run_folder,
             cache,
             dict(os.environ) | (environ or {}) | {_TRACE: self._trace},

@@ -332,6 +332,24 @@ def test_a_port_that_is_taken_is_said_with_the_option_that_helps(serve: Serve, p
     assert "--port" in ended.stderr
 
 
+def test_a_driver_that_takes_its_time_does_not_hold_up_the_service(
+    serve: Serve, package: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver, answer = tmp_path / "bin" / "nvidia-smi", tmp_path / "answer"
+    driver.parent.mkdir()
+    os.mkfifo(answer)
+    driver.write_text(f"#!/bin/sh\ncat {answer}\n")
+    driver.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{driver.parent}:{os.environ['PATH']}")
+    folder = package(ECHO, "base_image: py311\ndevice_type: gpu\n")
+    service = serve(folder, "--environment", "current", "--log-level", "debug")
+    assert service.get("/healthz").status_code == 200
+    assert service.get("/info").json()["devices"] is None
+    answer.write_text("0, GPU-1, Some GPU\n1, GPU-2, Some GPU\n")
+    service.wait_for_line(r"worker \d+ is ready on gpu 1 \(Some GPU\)")
+    assert service.get("/info").json()["devices"] == ["gpu 0 (Some GPU)", "gpu 1 (Some GPU)"]
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
