@@ -15,6 +15,7 @@ matter in the first three. A key without a value counts as absent; unknown keys 
 
 import difflib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -129,7 +130,7 @@ def load_config(mdai_folder: Path, *, is_python_chosen: bool = False) -> tuple[M
             raise ConfigError(faults) from None
         warnings.append(f"{faults} The Python that was chosen for this start is taken.")
         config = ModelConfig.model_validate({key: given[key] for key in given if key != "base_image"})
-    warnings += _empty_variables(document, shown)
+    warnings += _doubtful_variables(document, shown)
     return config, tuple(warnings)
 
 
@@ -159,16 +160,16 @@ def _unknown_keys(document: YamlMapping, shown: str) -> list[str]:
     return warnings
 
 
-def _empty_variables(document: YamlMapping, shown: str) -> list[str]:
+def _doubtful_variables(document: YamlMapping, shown: str) -> Iterator[str]:
     env = document.values.get("env")
-    if not isinstance(env, dict):
-        return []
-    return [
-        f"{_place(document, shown, 'env', str(name))}: env.{name} has no value, so the model sees the text "
-        "'None'. Write \"\" for an empty text."
-        for name, value in env.items()
-        if value is None
-    ]
+    for name, value in env.items() if isinstance(env, dict) else ():
+        place = f"{_place(document, shown, 'env', str(name))}: env.{name}"
+        if value is None:
+            yield f"{place} has no value, so the model sees the text 'None'. Write \"\" for an empty text."
+        elif str(name).startswith("PYTHON"):
+            yield f"{place} does not reach the model's own interpreter, only Python programs that the model starts."
+        elif "$" in str(value):
+            yield f"{place} holds a $, and the model sees it as it stands: variables are not expanded here."
 
 
 def _sentences(error: ValidationError, document: YamlMapping, shown: str) -> str:

@@ -60,6 +60,7 @@ def environment_key(
         "requirements": [_file(file) for file in requirements.files],
         "wheels": [_file(file) for file in sorted({*requirements.local_files, *package.mdai.glob("*.whl")})],
         "package": package.digest if inside else None,
+        "env": package.config.env,
         "folders": [_file(file) for folder in outside for file in sorted(folder.rglob("*")) if file.is_file()],
         "settings": {name: redact(value) for name, value in deciding.items()},
         "settings files": [_file(Path(word)) for value in deciding.values() for word in value.split()],

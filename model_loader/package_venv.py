@@ -117,7 +117,10 @@ def _install_requirements(
     is_trial: bool = False,
 ) -> None:
     hosts = [*uv.environ.get("UV_INSECURE_HOST", "").split(), *requirements.trusted_hosts]
-    environ = {"UV_INSECURE_HOST": " ".join(hosts)} if hosts else {}
+    # On the reference server the config's variables are in force while requirements are installed.
+    environ = dict(package.config.env)
+    if hosts:
+        environ["UV_INSECURE_HOST"] = " ".join(hosts)
     if requirements.prereleases:
         environ["UV_PRERELEASE"] = "allow"
     try:

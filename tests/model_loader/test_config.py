@@ -196,6 +196,19 @@ env:
     }
 
 
+@pytest.mark.parametrize(
+    ("line", "warning"),
+    [
+        ("PYTHONPATH: ./lib", "does not reach the model's own interpreter"),
+        ("WEIGHTS: $HOME/weights", "variables are not expanded here"),
+    ],
+)
+def test_what_an_env_name_will_not_do_is_a_warning(mdai: Path, line: str, warning: str) -> None:
+    (told,) = load_warned(mdai, f"env:\n  {line}\n")[1]
+    assert told.startswith(".mdai/config.yaml, line 2: env.")
+    assert warning in told
+
+
 def test_an_env_name_without_a_value_is_the_text_none_with_a_warning(mdai: Path) -> None:
     config, warnings = load_warned(mdai, "env:\n  DEBUG:\n")
     assert config.env == {"DEBUG": "None"}

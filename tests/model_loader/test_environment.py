@@ -427,6 +427,30 @@ def test_a_build_can_be_stopped_from_another_thread(gate: Gate, cache: Path, loc
 # What goes wrong
 
 
+def test_the_config_s_variables_are_in_force_while_requirements_are_installed(
+    tmp_path: Path, cache: Path, local: dict[str, str]
+) -> None:
+    """As on the reference server; some packages refuse to be built without theirs."""
+    mdai = tmp_path / "model/.mdai"
+    wheel = write_wheel(tmp_path / "built", "slow", "1.0")
+    source = mdai / "slow"
+    source.mkdir(parents=True)
+    (source / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+        '[project]\nname = "slow"\nversion = "1.0"\n'
+    )
+    (source / "backend.py").write_text(
+        "import os, shutil\n"
+        "def build_wheel(folder, config_settings=None, metadata_directory=None):\n"
+        "    assert os.environ['AGREED'] == 'True'\n"
+        f"    return os.path.basename(shutil.copy({str(wheel)!r}, folder))\n"
+    )
+    with pytest.raises(InstallFailed, match="AGREED"):
+        build(open_with(tmp_path / "model", "./slow"), cache, local)
+    (mdai / "config.yaml").write_text("env:\n  AGREED: True\n")
+    assert told_by(build(open_with(tmp_path / "model", "./slow"), cache, local), "import slow; print(slow.V)") == "1.0"
+
+
 def test_a_mistake_in_the_requirements_shows_before_anything_is_installed(
     tmp_path: Path, cache: Path, local: dict[str, str]
 ) -> None:
