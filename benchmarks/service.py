@@ -59,10 +59,14 @@ class Server:
         )
 
     def get(self, path: str) -> int:
+        return self.ask(path)[0]
+
+    def ask(self, path: str) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             connection.request("GET", path)
-            return connection.getresponse().status
+            answer = connection.getresponse()
+            return answer.status, answer.read()
         finally:
             connection.close()
 
@@ -87,8 +91,8 @@ class Server:
             time.sleep(0.005)
 
     def worker(self) -> int:
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return int(children[0])
+        pid: int = json.loads(self.ask("/info")[1])["workers"][0]["pid"]
+        return pid
 
 
 @contextmanager

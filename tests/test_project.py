@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from app.problems import PROBLEMS
 from app.settings import Settings
+from model_loader.errors import PredictFailed
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")])
@@ -120,6 +122,25 @@ def test_the_readme_lists_every_option(option: str) -> None:
 def test_links_between_documents_lead_somewhere(document: Path) -> None:
     links = re.findall(r"\]\((?![a-z]+:|#)([^)#\s]+)", document.read_text())
     assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+def test_the_document_for_clients_lists_every_status_and_every_type_of_problem() -> None:
+    text = (REPOSITORY / "docs/http.md").read_text()
+    for kind, problem in PROBLEMS.items():
+        assert re.search(rf"^\| .*\b{problem.status}\b", text, re.MULTILINE), f"{problem.status} of {kind.__name__}"
+        slug = re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__).lower()
+        assert kind in (Exception, PredictFailed) or f"`{slug}`" in text, slug
+
+
+def test_the_architecture_names_every_module() -> None:
+    text = (REPOSITORY / "docs/architecture.md").read_text()
+    modules = [
+        *REPOSITORY.glob("app/*.py"),
+        *REPOSITORY.glob("app/interface/*.py"),
+        *REPOSITORY.glob("model_loader/*.py"),
+    ]
+    named = {path.stem for path in modules} - {"__init__", "about", "errors", "schema_notes"}
+    assert [name for name in sorted(named) if not re.search(rf"\b{name}\b", text)] == []
 
 
 def test_make_without_a_target_lists_the_targets() -> None:
