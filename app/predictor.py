@@ -3,7 +3,7 @@
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from model_loader.pool import PredictRequest
+from model_loader.prediction import PredictRequest
 from model_loader.shared_buffer import SharedBuffer
 
 

@@ -1,10 +1,8 @@
 """What `mdai-model serve` and `env` do: open the package, bind the port, run the service until it is told to stop."""
 
-import asyncio
 import contextlib
 import logging
 import os
-import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +16,7 @@ import typer
 from app import logs
 from app.cli import fail
 from app.settings import Settings, SettingsError, load_settings, stray_variables
+from app.signals import handling
 from model_loader.devices import DevicePlan, plan_devices
 from model_loader.environment import EnvironmentRequest, build_environment
 from model_loader.errors import DeviceError, EnvironmentBuildError, PackageError
@@ -26,9 +25,6 @@ from model_loader.package import ModelPackage, open_package
 from model_loader.pool import PoolLimits, WorkerPool
 from model_loader.workdir import RunFolder
 
-#: After the grace, for workers to be ended and clients to take their answers.
-_LAST_ANSWERS_SECONDS = 10.0
-_HURRIED_ANSWERS_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 
@@ -51,7 +47,9 @@ def run_server(source: Path, options: Mapping[str, Any]) -> None:
                     max_queue=settings.max_queue,
                 ),
             )
-            _run(settings, pool, package, listener)
+            from app.server import run_service  # slow to import, and not needed where something is wrong
+
+            run_service(settings, pool, package, listener)
 
 
 def show_environment(source: Path, options: Mapping[str, Any]) -> None:
@@ -142,59 +140,6 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
         yield listener
 
 
-def _run(settings: Settings, pool: WorkerPool, package: ModelPackage, listener: socket.socket) -> None:
-    import uvicorn
-    import uvloop
-
-    from app.application import create_app
-    from app.protocol import http_protocol
-
-    config = uvicorn.Config(
-        create_app(settings, pool, package),
-        lifespan="on",
-        ws="none",
-        http=http_protocol(settings.read_timeout),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=round(settings.grace + _LAST_ANSWERS_SECONDS),
-    )
-
-    class Server(uvicorn.Server):
-        """uvicorn's, but it ends with exit code 0 when it was told to stop, and on a closed terminal too.
-
-        The workers end with the grace, so that every request has an answer of its own before connections are cut.
-        """
-
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            with _handling(self.handle_exit):
-                yield
-
-        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            log.info("stopping: what runs may finish within %g s", settings.grace)
-            stopping = asyncio.create_task(pool.stop(settings.grace))
-            await super().shutdown(sockets)
-            await pool.stop(0)
-            if self.force_exit:  # a second Ctrl-C has cut that short
-                if self.server_state.tasks:
-                    await asyncio.wait(self.server_state.tasks, timeout=_HURRIED_ANSWERS_SECONDS)
-                await self.lifespan.shutdown()
-            await stopping
-
-    async def serve_and_stop() -> None:
-        try:
-            await Server(config).serve(sockets=[listener])
-        finally:
-            await pool.stop(0)
-
-    host, port = listener.getsockname()[:2]
-    log.info("serving %s on http://%s:%d", package.name, f"[{host}]" if ":" in host else host, port)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve_and_stop())
-    log.info("stopped")
-
-
 @contextlib.contextmanager
 def _ending_on_signals() -> Iterator[None]:
     """Until the service runs, a signal ends this process by way of every `finally`."""
@@ -202,20 +147,5 @@ def _ending_on_signals() -> Iterator[None]:
     def end(number: int, _frame: FrameType | None) -> NoReturn:
         raise SystemExit(128 + number)
 
-    with _handling(end):
+    with handling(end):
         yield
-
-
-@contextlib.contextmanager
-def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """`handler` for Ctrl-C, SIGTERM and a closed terminal; one that was started with nohup stays."""
-    before = {
-        number: signal.signal(number, handler)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
-    try:
-        yield
-    finally:
-        for number, earlier in before.items():
-            signal.signal(number, earlier)

@@ -14,12 +14,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any
 
 from model_loader import orphans
 from model_loader.channel import Done
 from model_loader.errors import ModelLoaderError, NoRoom, NotReady, QueueFull
+from model_loader.prediction import Prediction, PredictRequest
 from model_loader.process import WorkerPlan, WorkerProcess, WorkerState
 from model_loader.shared_buffer import SharedBuffer
 from model_loader.slot import Slot
@@ -27,38 +27,6 @@ from model_loader.slot import Slot
 _FIRST_DELAY, _LONGEST_DELAY = 1.0, 60.0
 _REAP_EVERY = 10.0
 log = logging.getLogger(__name__)
-
-Accept = Literal["msgpack", "json"]
-
-
-@dataclass(frozen=True)
-class PredictRequest:
-    """One request: its body as msgpack in a shared buffer, the form of the answer, an id for the logs."""
-
-    body: SharedBuffer
-    accept: Accept
-    request_id: str
-
-
-class Prediction:
-    """The answer to one request; leaving its `with` block gives the memory back.
-
-    The response is the first `size` bytes of `body`. `timings` has seconds by phase: queue, decode, predict, encode.
-    """
-
-    def __init__(self, body: SharedBuffer, done: Done, queued: float) -> None:
-        self.body = body
-        self.size = done.size
-        self.skeleton = body.read(done.size, done.skeleton)
-        self.timings = {"queue": queued, **done.timings}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.body.close()
 
 
 class PoolState(enum.StrEnum):

@@ -15,7 +15,6 @@ import enum
 import itertools
 import logging
 import os
-import signal
 import subprocess
 import threading
 import time
@@ -28,6 +27,7 @@ from typing import Any
 
 from model_loader import orphans
 from model_loader.channel import Channel, Done, Message, Ready, Reply
+from model_loader.death import manner_of
 from model_loader.devices import Device
 from model_loader.errors import (
     ClassMissing,
@@ -321,14 +321,14 @@ class WorkerProcess:
             output.close()
         self.state = WorkerState.DEAD
         if not self._is_told_to_end:
-            log.warning("worker %d: its process %s", self.number, _manner(self._process.returncode))
+            log.warning("worker %d: its process %s", self.number, manner_of(self._process.returncode))
         self._fail(self._cause_of_death())
         self.ended.set()
 
     def _cause_of_death(self) -> LoadFailed | PredictFailed:
         if self._killed_because is not None:
             return self._killed_because
-        return self._death(_manner(self._process.returncode))
+        return self._death(manner_of(self._process.returncode))
 
     def _death(self, manner: str) -> LoadFailed | PredictFailed:
         doing = "while it predicted" if self.ready_at else "while it loaded the model"
@@ -351,17 +351,3 @@ def _pipe(always: ExitStack, unless_started: ExitStack) -> tuple[int, int]:
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait()
-
-
-def _manner(returncode: int | None) -> str:
-    if returncode is None:
-        return "ended"
-    if returncode >= 0:
-        return f"ended itself with exit code {returncode} (sys.exit, os._exit or a native library)"
-    name = signal.Signals(-returncode).name if -returncode in set(signal.Signals) else "an unknown signal"
-    hint = ""
-    if -returncode == signal.SIGKILL:
-        hint = ", which is how the kernel ends a process when memory runs out,"
-    elif -returncode in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGABRT, signal.SIGFPE):
-        hint = ", a crash in native code,"
-    return f"was ended by signal {-returncode} ({name}){hint}"

@@ -22,7 +22,8 @@ from model_loader.devices import plan_devices
 from model_loader.environment import EnvironmentRequest
 from model_loader.launch import preparation
 from model_loader.package import ModelPackage, open_package
-from model_loader.pool import Launch, PoolLimits, PoolState, PredictRequest, WorkerPool
+from model_loader.pool import Launch, PoolLimits, PoolState, WorkerPool
+from model_loader.prediction import PredictRequest
 from model_loader.process import WorkerProcess
 from model_loader.shared_buffer import SharedBuffer
 from model_loader.workdir import RunFolder

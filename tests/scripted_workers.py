@@ -14,7 +14,8 @@ from typing import Any
 
 import msgpack
 
-from model_loader.pool import Launch, PoolLimits, PredictRequest, WorkerPool
+from model_loader.pool import Launch, PoolLimits, WorkerPool
+from model_loader.prediction import PredictRequest
 from model_loader.process import WorkerPlan
 from model_loader.shared_buffer import SharedBuffer
 from model_loader.worker.mdai_guest import wire

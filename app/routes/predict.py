@@ -19,7 +19,7 @@ from app.problems import Headers
 from app.refusals import ClientGone, OutOfResources
 from app.settings import Settings
 from model_loader.errors import PredictFailed
-from model_loader.pool import PredictRequest
+from model_loader.prediction import PredictRequest
 from model_loader.shared_buffer import SharedBuffer
 
 PATHS = ("/predict", "/inference")

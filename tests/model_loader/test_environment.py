@@ -44,6 +44,22 @@ def write_wheel(folder: Path, name: str, version: str) -> Path:
     return path
 
 
+def write_source(folder: Path, scratch: Path, *lines: str) -> None:
+    """Write the source of a project `slow`, whose build runs these lines first."""
+    wheel = write_wheel(scratch, "slow", "1.0")
+    folder.mkdir(parents=True)
+    (folder / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+        '[project]\nname = "slow"\nversion = "1.0"\n'
+    )
+    (folder / "backend.py").write_text(
+        "import os, shutil\n"
+        "def build_wheel(folder, config_settings=None, metadata_directory=None):\n"
+        + "".join(f"    {line}\n" for line in lines)
+        + f"    return os.path.basename(shutil.copy({str(wheel)!r}, folder))\n"
+    )
+
+
 def open_with(folder: Path, requirements: str | None = None) -> ModelPackage:
     """Make the folder a package with these requirements, written byte for byte."""
     mdai = folder / ".mdai"
@@ -320,19 +336,11 @@ class Gate:
         self.started, self.go_on = tmp_path / "started", tmp_path / "go-on"
         os.mkfifo(self.started)
         os.mkfifo(self.go_on)
-        wheel = write_wheel(tmp_path / "built", "slow", "1.0")
-        source = tmp_path / "model/.mdai/slow"
-        source.mkdir(parents=True)
-        (source / "pyproject.toml").write_text(
-            '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-            '[project]\nname = "slow"\nversion = "1.0"\n'
-        )
-        (source / "backend.py").write_text(
-            "import os, shutil\n"
-            "def build_wheel(folder, config_settings=None, metadata_directory=None):\n"
-            f"    open({str(self.started)!r}, 'w').write(str(os.getpid()))\n"
-            f"    open({str(self.go_on)!r}).read()\n"
-            f"    return os.path.basename(shutil.copy({str(wheel)!r}, folder))\n"
+        write_source(
+            tmp_path / "model/.mdai/slow",
+            tmp_path / "built",
+            f"open({str(self.started)!r}, 'w').write(str(os.getpid()))",
+            f"open({str(self.go_on)!r}).read()",
         )
         self.package = open_with(tmp_path / "model", "./slow\n")
 
@@ -432,19 +440,7 @@ def test_the_config_s_variables_are_in_force_while_requirements_are_installed(
 ) -> None:
     """As on the reference server; some packages refuse to be built without theirs."""
     mdai = tmp_path / "model/.mdai"
-    wheel = write_wheel(tmp_path / "built", "slow", "1.0")
-    source = mdai / "slow"
-    source.mkdir(parents=True)
-    (source / "pyproject.toml").write_text(
-        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-        '[project]\nname = "slow"\nversion = "1.0"\n'
-    )
-    (source / "backend.py").write_text(
-        "import os, shutil\n"
-        "def build_wheel(folder, config_settings=None, metadata_directory=None):\n"
-        "    assert os.environ['AGREED'] == 'True'\n"
-        f"    return os.path.basename(shutil.copy({str(wheel)!r}, folder))\n"
-    )
+    write_source(mdai / "slow", tmp_path / "built", "assert os.environ['AGREED'] == 'True'")
     with pytest.raises(InstallFailed, match="AGREED"):
         build(open_with(tmp_path / "model", "./slow"), cache, local)
     (mdai / "config.yaml").write_text("env:\n  AGREED: True\n")

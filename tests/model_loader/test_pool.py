@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from model_loader.errors import DeadlineExceeded, EnvironmentBuildError, NotReady, QueueFull, ServerStopped, WorkerDied
-from model_loader.pool import Launch, PoolLimits, PoolState, PredictRequest, start_delays
+from model_loader.pool import Launch, PoolLimits, PoolState, start_delays
+from model_loader.prediction import PredictRequest
 from model_loader.process import WorkerPlan
 from model_loader.shared_buffer import SharedBuffer
 from tests.hosting import PATIENCE, Hosted, await_true, is_alive, predict, until, within

@@ -1,0 +1,76 @@
+"""The HTTP server around the application: uvicorn, and how it stops."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+import uvloop
+
+from app.application import create_app
+from app.protocol import http_protocol
+from app.settings import Settings
+from app.signals import handling
+from model_loader.package import ModelPackage
+from model_loader.pool import WorkerPool
+
+#: After the grace, for workers to be ended and clients to take their answers.
+_LAST_ANSWERS_SECONDS = 10.0
+_HURRIED_ANSWERS_SECONDS = 1.0
+log = logging.getLogger(__name__)
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, but it ends with exit code 0 when it was told to stop, and on a closed terminal too.
+
+    The workers end with the grace, so that every request has an answer of its own before connections are cut.
+    """
+
+    def __init__(self, config: uvicorn.Config, pool: WorkerPool, grace: float) -> None:
+        super().__init__(config)
+        self._pool = pool
+        self._grace = grace
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        with handling(self.handle_exit):
+            yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        log.info("stopping: what runs may finish within %g s", self._grace)
+        stopping = asyncio.create_task(self._pool.stop(self._grace))
+        await super().shutdown(sockets)
+        await self._pool.stop(0)
+        if self.force_exit:  # a second Ctrl-C has cut that short
+            if self.server_state.tasks:
+                await asyncio.wait(self.server_state.tasks, timeout=_HURRIED_ANSWERS_SECONDS)
+            await self.lifespan.shutdown()
+        await stopping
+
+
+def run_service(settings: Settings, pool: WorkerPool, package: ModelPackage, listener: socket.socket) -> None:
+    """Answer on `listener` until a signal ends it."""
+    config = uvicorn.Config(
+        create_app(settings, pool, package),
+        lifespan="on",
+        ws="none",
+        http=http_protocol(settings.read_timeout),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=round(settings.grace + _LAST_ANSWERS_SECONDS),
+    )
+
+    async def serve_and_stop() -> None:
+        try:
+            await Server(config, pool, settings.grace).serve(sockets=[listener])
+        finally:
+            await pool.stop(0)
+
+    host, port = listener.getsockname()[:2]
+    log.info("serving %s on http://%s:%d", package.name, f"[{host}]" if ":" in host else host, port)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve_and_stop())
+    log.info("stopped")
