@@ -81,20 +81,27 @@ def test_killing_a_group_that_is_gone_is_harmless() -> None:
 
 
 def test_a_child_that_a_package_left_without_its_mark_is_ended_with_the_last_worker(mark: str) -> None:
-    """It has cleared its environment and left its session; then its parent ended."""
     known = set(psutil.Process().children())
-    subprocess.run(DAEMON, env={"PATH": os.environ["PATH"]}, check=True)
-    await_true(lambda: len(set(psutil.Process().children()) - known) == 1, "it is ours")
-    (daemon,) = set(psutil.Process().children()) - known
-    with (
-        subprocess.Popen(["sleep", "1000"]) as own,
-        subprocess.Popen(["sleep", "1000"], env=environ(mark), start_new_session=True) as another_pool_s,
-    ):
-        assert orphans.end_strays() == 1
-        assert not psutil.pid_exists(daemon.pid)
+    own = subprocess.Popen(["sleep", "1000"])
+    another_pool_s = subprocess.Popen(["sleep", "1000"], env=environ(mark), start_new_session=True)
+    try:
+        await_true(lambda: carriers(mark) == {another_pool_s.pid}, "it shows its mark")
+        subprocess.run(DAEMON, env={"PATH": os.environ["PATH"]}, check=True)
+        await_true(lambda: len(strays(known, own, another_pool_s)) == 1, "the daemon is ours")
+        (daemon,) = strays(known, own, another_pool_s)
+        assert orphans.end_strays() >= 1
+        assert not psutil.pid_exists(daemon)
         assert is_alive(own.pid) and is_alive(another_pool_s.pid)
-        own.kill()
-        another_pool_s.kill()
+    finally:
+        for process in (own, another_pool_s):
+            process.kill()
+            process.wait()
+
+
+def strays(known: set[psutil.Process], *others: "subprocess.Popen[bytes]") -> set[int]:
+    """The children of this process that are neither known nor among the others."""
+    found = {process.pid for process in set(psutil.Process().children()) - known}
+    return found - {other.pid for other in others}
 
 
 KILLED = """
