@@ -1,10 +1,12 @@
 """Which device each worker sees: one GPU, or none and its share of the CPU's threads."""
 
+import math
 import os
 import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from model_loader.errors import DeviceError
@@ -114,14 +116,18 @@ def _matches(gpus: tuple[Gpu, ...], entry: str) -> list[Gpu]:
 
 def _cpu(workers: int, environ: Mapping[str, str]) -> Device:
     variables = {"CUDA_VISIBLE_DEVICES": "-1"}
-    if workers > 1:
-        threads = str(max(1, cpu_count() // workers))
+    allowed = cpu_count()
+    if workers > 1 or allowed < (os.cpu_count() or 1):
+        threads = str(max(1, allowed // workers))
         variables |= {name: threads for name in _THREAD_VARIABLES if name not in environ}
     return Device("cpu", variables)
 
 
-def cpu_count() -> int:
-    """How many CPUs this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def cpu_count(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """How many CPUs this process may use, by its affinity and by its container's quota, which libraries overlook."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+        return count if quota == "max" else min(count, max(1, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no container, or an older kind of cgroup
+        return count

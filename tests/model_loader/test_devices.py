@@ -131,7 +131,7 @@ def test_on_the_cpu_no_gpu_is_visible_nobody_is_warned_and_no_driver_asked(
 
 def test_workers_on_the_cpu_share_its_threads_unless_the_operator_says_otherwise(environ: dict[str, str]) -> None:
     (alone,) = plan_devices("cpu", "auto", 1, environ).devices
-    assert "OMP_NUM_THREADS" not in alone.environment
+    assert ("OMP_NUM_THREADS" in alone.environment) == (cpu_count() < (os.cpu_count() or 1))
     several = plan_devices("cpu", "auto", 2, environ | {"MKL_NUM_THREADS": "7"}).devices
     assert len(several) == 2
     for device in several:
@@ -139,3 +139,12 @@ def test_workers_on_the_cpu_share_its_threads_unless_the_operator_says_otherwise
         assert "MKL_NUM_THREADS" not in device.environment
     many = plan_devices("cpu", "auto", 10 * cpu_count(), environ).devices
     assert many[0].environment["OMP_NUM_THREADS"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("limit", "count"), [("100000 100000", 1), ("50000 100000", 1), ("max 100000", None), ("", None), ("x", None)]
+)
+def test_the_quota_of_a_container_bounds_the_cpus(tmp_path: Path, limit: str, count: int | None) -> None:
+    (tmp_path / "cpu.max").write_text(limit)
+    assert cpu_count(tmp_path) == (count or len(os.sched_getaffinity(0)))
+    assert cpu_count(tmp_path / "nowhere") == len(os.sched_getaffinity(0))
