@@ -85,7 +85,7 @@ class _Walk:
         """`walk(value, where)`, naming the place where an object of the package's raises something of its own."""
         try:
             return walk(value, where)
-        except (Unwritable, _NoRoom):
+        except (Unwritable, NoRoom):
             raise
         except BaseException as error:
             raise locate(value, where, error) from error
@@ -217,7 +217,7 @@ class _Walk:
         return counted.bytes
 
 
-class _NoRoom(Exception):
+class NoRoom(Exception):
     """The response cannot be stored: no memory is left, or no space where it lies."""
 
 
@@ -242,7 +242,7 @@ class _Sink:
             try:
                 written = os.pwrite(self._descriptor, view[offset:], self._written)
             except OSError as error:
-                raise _NoRoom("the response cannot be stored: %s" % error) from error
+                raise NoRoom("the response cannot be stored: %s" % error) from error
             offset += written
             self._written += written
         view.release()

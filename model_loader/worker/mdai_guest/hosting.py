@@ -122,7 +122,9 @@ class Host:
         except self.encoding.Unwritable as error:
             cause = error.__cause__  # what an object of the package's raised while it was looked at
             return error_of(wire.ERROR_OUTPUT, str(error), loading.format_traceback(cause) if cause else "")
-        except (OSError, MemoryError):
+        except self.encoding.NoRoom as error:
+            return error_of(wire.ERROR_OUTPUT, "%s. Return less at once, or give the service more memory." % error)
+        except MemoryError:
             raise
         except BaseException as error:  # the same, in the list itself
             return error_of(wire.ERROR_OUTPUT, *loading.explain("writing the outputs", error))
