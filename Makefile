@@ -8,10 +8,10 @@ OPTIONS ?=
 UPGRADE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint serve lock clean
+.PHONY: help demo test lint serve lock test-image clean
 
 help:  ## This list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-7s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 demo: $(INSTALLED)  ## Find the lungs on a chest radiograph through the real service, and draw them in demo.png
 	@$(BIN)/python examples/lung-finder/demo.py $(OPTIONS)
@@ -30,6 +30,9 @@ serve: $(INSTALLED)  ## Serve MODEL=package (default: the example); OPTIONS="--p
 
 lock: $(INSTALLED)  ## Write requirements.lock anew from pyproject.toml; UPGRADE=1 takes the newest versions
 	tools/lock.sh $(BIN)/uv $(if $(UPGRADE),--upgrade)
+
+test-image: $(INSTALLED)  ## Build the CPU image and run it, with buildah; as root on Debian, a few minutes
+	@tools/test_image.sh $(BIN)/python
 
 clean:  ## Remove the environment and everything generated
 	rm -rf $(VENV) dist demo.png .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

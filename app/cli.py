@@ -84,6 +84,21 @@ EnvironmentOption = Annotated[
 PythonOption = Annotated[
     Text, _option("--python", "Python for the model instead of the one that base_image asks for.", "X.Y")
 ]
+ExcludeNewerOption = Annotated[
+    Text,
+    _option(
+        "--exclude-newer",
+        "Install nothing that was published after this day (or time, as 2023-01-31T12:00:00Z): old requirements"
+        " without upper bounds then give what they gave that day.",
+        "DATE",
+    ),
+]
+OfflineOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--offline", help="Use no network: install from --wheelhouse and from uv's cache only.", show_default=False
+    ),
+]
 ModelRootOption = Annotated[
     Text, _option("--model-root", "Folder inside the package that holds .mdai, where there are several.", "PATH")
 ]
@@ -106,6 +121,11 @@ def serve(
     ] = None,
     environment: EnvironmentOption = None,
     python: PythonOption = None,
+    exclude_newer: ExcludeNewerOption = None,
+    offline: OfflineOption = None,
+    wheelhouse: Annotated[
+        Text, _option("--wheelhouse", "Install from this folder of wheels and from nothing else.", "DIR")
+    ] = None,
     startup_timeout: Annotated[
         Text, _option("--startup-timeout", "A worker must be ready within this (default 10m).", "DURATION")
     ] = None,
@@ -155,18 +175,88 @@ def serve(
 
 @cli.command(short_help="Build a package's environment and show what is in it.")
 def env(
-    package: Package,
+    package: Annotated[
+        Path | None,
+        typer.Argument(metavar="PACKAGE", help="A .zip, a .tar.gz or a folder with .mdai/ in it.", show_default=False),
+    ] = None,
     environment: EnvironmentOption = None,
     python: PythonOption = None,
+    lock: Annotated[
+        bool,
+        typer.Option(
+            "--lock",
+            help="Write .mdai/requirements.lock: exact versions and hashes of everything, from now on installed"
+            " instead of requirements.txt. For an archive it is printed.",
+            show_default=False,
+        ),
+    ] = False,
+    wheelhouse: Annotated[
+        Text,
+        _option(
+            "--wheelhouse",
+            "Put a wheel of everything in the environment into this folder, for `serve --offline --wheelhouse DIR`"
+            " where no network is. With --offline, install from it.",
+            "DIR",
+        ),
+    ] = None,
+    offline: OfflineOption = None,
+    exclude_newer: ExcludeNewerOption = None,
     model_root: ModelRootOption = None,
     cache_dir: CacheOption = None,
+    list_cache: Annotated[
+        bool,
+        typer.Option("--list", help="List the environments in the cache: size, last use.", show_default=False),
+    ] = False,
+    prune: Annotated[
+        bool,
+        typer.Option(
+            "--prune",
+            help="Delete environments from the cache that were not used for a while. What a running server uses stays.",
+            show_default=False,
+        ),
+    ] = False,
+    unused_for: Annotated[
+        Text, _option("--unused-for", "With --prune: for how long (default 30d; 12h; 0d for all).", "AGE")
+    ] = None,
 ) -> None:
-    """Build the environment that PACKAGE's model runs in, or find it in the cache, and show what is in it."""
-    from app.serving import show_environment
+    """Build the environment that PACKAGE's model runs in, or find it in the cache, and show what is in it.
 
+    \b
+    mdai-model env PACKAGE                        what serve would install
+    mdai-model env PACKAGE --lock                 from now on exactly this
+    mdai-model env PACKAGE --wheelhouse DIR       carry it where no network is
+    mdai-model env --list                         what the cache holds
+    mdai-model env --prune --unused-for 7d        make room in it
+    """
+    from app.environments import list_environments, prune_environments, show_environment
+
+    if list_cache and prune:
+        fail("--list and --prune are two commands; give one of them.")
+    if unused_for is not None and not prune:
+        fail("--unused-for says what --prune deletes; give both.")
+    if package is not None and (list_cache or prune):
+        fail("--list and --prune are about the whole cache; leave PACKAGE out.")
+    if prune:
+        prune_environments({"cache_dir": cache_dir}, unused_for or "30d")
+        return
+    if list_cache:
+        list_environments({"cache_dir": cache_dir})
+        return
+    if package is None:
+        fail("which package? `mdai-model env PACKAGE`, or --list or --prune for the cache.")
     show_environment(
         package,
-        {"environment": environment, "python": python, "model_root": model_root, "cache_dir": cache_dir},
+        {
+            "environment": environment,
+            "python": python,
+            "exclude_newer": exclude_newer,
+            "offline": offline,
+            "wheelhouse": wheelhouse if offline else None,
+            "model_root": model_root,
+            "cache_dir": cache_dir,
+        },
+        lock=lock,
+        wheelhouse=None if offline or wheelhouse is None else Path(wheelhouse),
     )
 
 

@@ -1,4 +1,4 @@
-"""What `mdai-model serve` and `env` do: open the package, bind the port, run the service until it is told to stop."""
+"""What `mdai-model serve` does: open the package, bind the port, run the service until it is told to stop."""
 
 import contextlib
 import logging
@@ -6,20 +6,19 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
-
-import typer
 
 from app import logs
 from app.cli import fail
 from app.settings import Settings, SettingsError, load_settings, stray_variables
 from app.signals import handling
 from model_loader.devices import DevicePlan, plan_devices
-from model_loader.environment import EnvironmentRequest, build_environment
-from model_loader.errors import DeviceError, EnvironmentBuildError, PackageError
+from model_loader.environment import EnvironmentRequest
+from model_loader.errors import DeviceError, PackageError
 from model_loader.launch import preparation
 from model_loader.package import ModelPackage, open_package
 from model_loader.pool import PoolLimits, WorkerPool
@@ -30,11 +29,11 @@ log = logging.getLogger(__name__)
 
 def run_server(source: Path, options: Mapping[str, Any]) -> None:
     """Serve `source` until SIGINT or SIGTERM; exit code 2 and a sentence where it cannot be served."""
-    settings = _settings(options)
+    settings = read_settings(options)
     logs.configure(settings.log_level, settings.log_format)
-    request = _environment_request(settings)
-    with _ending_on_signals(), RunFolder() as run:
-        package = _open(source, run, settings)
+    request = environment_request(settings)
+    with ending_on_signals(), RunFolder() as run:
+        package = opened(source, run, settings)
         choose_devices = _devices(package, settings)
         for warning in (*stray_variables(), *package.warnings, *_ignored(package, settings)):
             log.warning("%s", warning)
@@ -52,37 +51,16 @@ def run_server(source: Path, options: Mapping[str, Any]) -> None:
             run_service(settings, pool, package, listener)
 
 
-def show_environment(source: Path, options: Mapping[str, Any]) -> None:
-    """Build the environment of `source` and print what is in it; exit code 1 where it cannot be built."""
-    settings = _settings(options)
-    request = _environment_request(settings)
-    with _ending_on_signals(), RunFolder() as run:
-        package = _open(source, run, settings)
-        for warning in package.warnings:
-            typer.echo(warning, err=True)
-        try:
-            environment = build_environment(
-                package,
-                request,
-                cache=settings.cache_dir,
-                progress=lambda line: typer.echo(line, err=True),
-                environ=os.environ,
-            )
-        except EnvironmentBuildError as error:
-            fail(error.text, code=1)
-    typer.echo(f"{package.name}: {environment.description}\n{environment.python}")
-    for name, version in environment.packages:
-        typer.echo(f"    {name}=={version}")
-
-
-def _settings(options: Mapping[str, Any]) -> Settings:
+def read_settings(options: Mapping[str, Any]) -> Settings:
+    """The settings; ends with a sentence for each option that has no meaning."""
     try:
         return load_settings(options)
     except SettingsError as error:
         fail(str(error))
 
 
-def _open(source: Path, run: RunFolder, settings: Settings) -> ModelPackage:
+def opened(source: Path, run: RunFolder, settings: Settings) -> ModelPackage:
+    """The package; ends with a sentence where it cannot be served."""
     is_python_chosen = settings.python is not None or settings.environment != "auto"
     try:
         return open_package(
@@ -111,17 +89,28 @@ def _ignored(package: ModelPackage, settings: Settings) -> Iterator[str]:
         yield f"config.yaml asks for Python {wanted}; --environment current runs the model on the server's own {own}."
 
 
-def _environment_request(settings: Settings) -> EnvironmentRequest:
+def environment_request(settings: Settings) -> EnvironmentRequest:
+    """What the options say about the model's environment; ends with a sentence where a path leads nowhere."""
+    if settings.wheelhouse is not None and not settings.wheelhouse.is_dir():
+        fail(
+            f"--wheelhouse: there is no folder {settings.wheelhouse}. `mdai-model env PACKAGE --wheelhouse` fills one."
+        )
+    request = EnvironmentRequest(
+        python=settings.python,
+        offline=settings.offline,
+        wheelhouse=settings.wheelhouse,
+        exclude_newer=settings.exclude_newer,
+    )
     match settings.environment:
         case "auto" | "current" as mode:
-            return EnvironmentRequest(mode=mode, python=settings.python)
+            return replace(request, mode=mode)
         case path:
             environment = Path(path)
             if not environment.exists():
                 fail(f"--environment: there is no {path}. Name a venv, a conda environment or an interpreter.")
             if environment.is_dir() and not (environment / "bin" / "python").exists():
                 fail(f"--environment: {path} holds no bin/python, so it is no environment of Python's.")
-            return EnvironmentRequest(mode=environment, python=settings.python)
+            return replace(request, mode=environment)
 
 
 @contextlib.contextmanager
@@ -141,7 +130,7 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
 
 
 @contextlib.contextmanager
-def _ending_on_signals() -> Iterator[None]:
+def ending_on_signals() -> Iterator[None]:
     """Until the service runs, a signal ends this process by way of every `finally`."""
 
     def end(number: int, _frame: FrameType | None) -> NoReturn:

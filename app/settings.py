@@ -5,12 +5,14 @@ and a variable that is set to nothing counts as not set. Sizes are written `5MB`
 (powers of 1024), durations `30` (seconds), `90s`, `10m`, `1h`.
 """
 
+import contextlib
 import difflib
 import math
 import os
 import re
 import tempfile
 from collections.abc import Mapping
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -58,6 +60,15 @@ def parse_duration(value: object) -> object:
     return number * _DURATION_UNITS[unit]
 
 
+def parse_age(text: str) -> float:
+    """Seconds in `30d`, `12h` or any other duration. Raises ValueError."""
+    number, unit = _number_and_unit(text)
+    seconds = _DURATION_UNITS.get(unit, 86400.0 if unit == "d" else None)
+    if number is None or seconds is None:
+        raise ValueError(f"{text!r} is not an age; write 30d (days), 12h or 0d")
+    return number * seconds
+
+
 def _number_and_unit(text: str) -> tuple[float | None, str]:
     match = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,6})?)\s*([a-z]*)\s*", text.lower(), re.ASCII)
     return (float(match[1]), match[2]) if match else (None, "")
@@ -87,8 +98,21 @@ def _python_version(value: object) -> object:
     return value
 
 
+def _moment(value: object) -> object:
+    """A day, or a time with its offset from UTC; kept as it was written. Raises ValueError."""
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            if re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII):
+                date.fromisoformat(value)
+                return value
+            if re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", value, re.ASCII) and datetime.fromisoformat(value).tzinfo:
+                return value
+    raise ValueError(f"{value!r} is neither a date nor a time; write 2023-01-31 or 2023-01-31T12:00:00Z")
+
+
 Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, lt=math.inf)]
+Moment = Annotated[str, BeforeValidator(_moment)]
 PythonVersion = Annotated[str, BeforeValidator(_python_version)]
 Port = Annotated[int, BeforeValidator(_ignore_service_link), Field(ge=0, le=65535)]
 
@@ -106,6 +130,9 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "gpu"] = Field("auto", description="gpu refuses to start without a GPU")
     environment: str = Field("auto", min_length=1, description="auto, current, or a venv or interpreter")
     python: PythonVersion | None = Field(None, description="overrides the package's base_image")
+    exclude_newer: Moment | None = Field(None, description="nothing published later is installed")
+    offline: bool = Field(False, description="use no network to build the environment")
+    wheelhouse: Path | None = Field(None, description="folder of wheels to install from, and from nothing else")
     startup_timeout: Duration = Field(600.0, description="a worker must be ready within this time")
     predict_timeout: Duration = Field(600.0, description="a longer predict is killed")
     read_timeout: Duration = Field(30.0, description="a client may pause this long while it sends or receives")

@@ -31,7 +31,7 @@ _EVERYWHERE = (
     "pylibjpeg-libjpeg",
     "pylibjpeg-openjpeg",
     "pylibjpeg-rle",
-    "protobuf>=3.20,<3.21",  # TensorFlow before 2.12 says it takes newer ones, and cannot import them
+    "protobuf<3.21",  # TensorFlow before 2.12 says it takes newer ones, and cannot import them
     "setuptools<81",  # conda environments have it; old packages import pkg_resources, which later ones lack
 )
 

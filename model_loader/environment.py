@@ -6,22 +6,26 @@ interpreter that runs this server, a path is an environment of the operator's; n
 """
 
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from model_loader.baseline import baseline
+from model_loader.cache_hold import Hold
 from model_loader.environment_cache import CacheSlot
 from model_loader.environment_key import environment_key
 from model_loader.errors import EnvironmentBuildError, InterpreterNotFound
 from model_loader.installer import Installer
 from model_loader.interpreters import Interpreter, find_interpreter, named_interpreter, python_runs
+from model_loader.lock_file import Lock, check_lock, lock_warnings, make_lock, package_lock
 from model_loader.package import ModelPackage
-from model_loader.package_venv import build_venv, venv_python
+from model_loader.package_venv import Recipe, build_venv, venv_python
 from model_loader.requirements_file import Requirements, read_requirements
 from model_loader.uv_process import Cancellation, Progress, UvFailed
+from model_loader.wheelhouse import fill_wheelhouse, wheelhouse_lock
 from model_loader.worker_runtime import worker_runtime
 
 SERVER_FOLDER = Path(__file__).resolve().parent.parent
@@ -36,13 +40,19 @@ class EnvironmentRequest:
         mode: ``auto``, ``current``, or the path of a venv or of an interpreter
         python: for ``auto``, instead of what the package asks for: X.Y, X.Y.Z or an interpreter's path
         offline: use no network
+        wheelhouse: a folder of wheels; take everything from there, and nothing from an index
         preinstalled: for ``auto``, what is installed before the package's own; None stands for the baseline
+        exclude_newer: for ``auto``, a date (or an RFC 3339 time); nothing that was published later is considered
+        anew: for ``auto``, resolve requirements.txt even where the package carries a lock
     """
 
     mode: Literal["auto", "current"] | Path = "auto"
     python: str | None = None
     offline: bool = False
+    wheelhouse: Path | None = None
     preinstalled: tuple[str, ...] | None = None
+    exclude_newer: str | None = None
+    anew: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,8 +66,10 @@ class ModelEnvironment:
         description: one line for people
         version: of the interpreter, such as ``3.7.16``
         packages: (name, version) of what is installed, by name
+        frozen: the same as requirements, with where it came from when that was no index; ours only
         cached: nothing had to be built
         key: names it in the cache; empty where it is not of our making
+        held: keeps it from being deleted from the cache while this object lives
     """
 
     python: Path
@@ -66,8 +78,10 @@ class ModelEnvironment:
     description: str
     version: str
     packages: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    frozen: tuple[str, ...] = field(default=(), repr=False)
     cached: bool = False
     key: str = ""
+    held: Hold | None = field(default=None, repr=False, compare=False)
 
 
 def build_environment(
@@ -97,9 +111,7 @@ def build_environment(
     """
     if request.mode == "current":
         return _current()
-    installer = Installer(
-        environ, progress=progress, cancellation=cancellation or Cancellation(), offline=request.offline
-    )
+    installer = _installer(request, progress, environ, cancellation or Cancellation())
     cache = cache.absolute()
     if request.mode == "auto":
         return _automatic(package, request, cache, environ, installer)
@@ -148,32 +160,14 @@ def _automatic(
     installer: Installer,
 ) -> ModelEnvironment:
     interpreter = _interpreter(request.python or package.config.python_version, environ, installer)
-    preinstalled = baseline(interpreter.release) if request.preinstalled is None else request.preinstalled
-    requirements = Requirements() if package.requirements is None else read_requirements(package.requirements)
-    key = environment_key(
-        package,
-        interpreter,
-        preinstalled=preinstalled,
-        requirements=requirements,
-        installer=installer,
-    )
+    recipe = _recipe(package, request, interpreter, installer)
+    key = environment_key(package, recipe, installer)
     # The shebang lines of a venv's scripts hold its path, and the system limits their length.
     slot = CacheSlot(cache / "environments" / f"py{interpreter.series}-{key[:24]}")
     runtime = worker_runtime(interpreter, cache=cache, installer=installer)
-
-    def build(folder: Path) -> dict[str, Any]:
-        return build_venv(
-            folder,
-            package=package,
-            interpreter=interpreter,
-            preinstalled=preinstalled,
-            requirements=requirements,
-            installer=installer,
-        )
-
     finished = slot.get(
-        build,
-        usable=lambda folder, notes: "packages" in notes and python_runs(venv_python(folder), "-c", ""),
+        lambda folder: build_venv(folder, package=package, recipe=recipe, installer=installer),
+        usable=lambda folder, notes: "frozen" in notes and python_runs(venv_python(folder), "-c", ""),
         progress=installer.progress,
         cancellation=installer.cancellation,
     )
@@ -186,8 +180,100 @@ def _automatic(
         description=f"Python {interpreter.version}, {len(packages)} packages{state}",
         version=interpreter.version,
         packages=packages,
+        frozen=tuple(finished.notes["frozen"]),
         cached=finished.cached,
+        held=finished.held,
         key=key,
+    )
+
+
+def _recipe(
+    package: ModelPackage, request: EnvironmentRequest, interpreter: Interpreter, installer: Installer
+) -> Recipe:
+    requirements = _requirements(package)
+    lock = own = None if request.anew else package_lock(package)
+    if request.wheelhouse is not None and not request.anew:
+        lock = wheelhouse_lock(request.wheelhouse, package, interpreter, requirements, own) or own
+    if lock is None:
+        preinstalled = baseline(interpreter.release) if request.preinstalled is None else request.preinstalled
+        return Recipe(interpreter, preinstalled, requirements)
+    check_lock(lock, interpreter, package)
+    for warning in lock_warnings(own, requirements) if own is not None else ():
+        installer.progress(warning)
+    if request.exclude_newer is not None:
+        installer.progress(f"--exclude-newer has no effect: {lock.name} leaves no choice.")
+    return Recipe(interpreter, requirements=requirements, lock=lock)
+
+
+def _requirements(package: ModelPackage) -> Requirements:
+    return Requirements() if package.requirements is None else read_requirements(package.requirements)
+
+
+def lock_environment(
+    package: ModelPackage,
+    environment: ModelEnvironment,
+    request: EnvironmentRequest,
+    *,
+    progress: Progress,
+    environ: Mapping[str, str],
+) -> Lock:
+    """Return a lock of an environment that was built for ``request``.
+
+    Raises:
+        InstallFailed: a package is not to be had any more, so it has no hash; uv's words are in the text.
+        EnvironmentBuildError: pip's configuration cannot be used.
+    """
+    installer = _installer(request, progress, environ, Cancellation())
+    with tempfile.TemporaryDirectory(prefix="mdai-lock-") as folder:
+        return make_lock(
+            environment.frozen,
+            python=environment.python,
+            version=environment.version,
+            package=package,
+            requirements=_requirements(package),
+            exclude_newer=request.exclude_newer,
+            folder=Path(folder),
+            installer=installer,
+        )
+
+
+def export_wheels(
+    wheelhouse: Path,
+    package: ModelPackage,
+    environment: ModelEnvironment,
+    request: EnvironmentRequest,
+    *,
+    progress: Progress,
+    environ: Mapping[str, str],
+) -> list[str]:
+    """Put wheels of all that an environment holds, which was built for ``request``, into a folder; return their names.
+
+    Raises:
+        InstallFailed: something is not to be had any more, or cannot be built.
+        EnvironmentBuildError: the folder cannot be written, or pip's configuration not be used.
+    """
+    frozen = lock_environment(package, environment, request, progress=progress, environ=environ)
+    return fill_wheelhouse(
+        wheelhouse.absolute(),
+        frozen,
+        package=package,
+        interpreter=named_interpreter(str(environment.python), environ=environ),
+        requirements=_requirements(package),
+        lock=package_lock(package),
+        installer=_installer(request, progress, environ, Cancellation()),
+    )
+
+
+def _installer(
+    request: EnvironmentRequest, progress: Progress, environ: Mapping[str, str], cancellation: Cancellation
+) -> Installer:
+    return Installer(
+        environ,
+        progress=progress,
+        cancellation=cancellation,
+        offline=request.offline,
+        wheelhouse=request.wheelhouse,
+        exclude_newer=request.exclude_newer,
     )
 
 

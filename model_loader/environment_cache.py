@@ -5,6 +5,7 @@ A slot of the cache looks like this::
     SLOT/lock              held by whoever builds; the system lets go of it however that process ends
     SLOT/build-1a2b3c/     one attempt, never moved (a venv's scripts hold absolute paths)
     SLOT/record.json       names the attempt that succeeded; written last, in one step
+    SLOT/used              held by everybody who uses the slot (see ``cache_hold``)
 
 An attempt without a record is what a failed or killed build left behind; the next one to hold the lock
 deletes it.
@@ -19,10 +20,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from model_loader.cache_hold import Hold, hold
 from model_loader.errors import EnvironmentBuildError
 from model_loader.uv_process import Cancellation, Progress
 
@@ -36,11 +38,15 @@ LOCK_POLL_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Finished:
-    """A successful build: its folder, what its builder noted, and whether it was there before."""
+    """A successful build: its folder, what its builder noted, and whether it was there before.
+
+    It is not deleted while ``held`` lives.
+    """
 
     folder: Path
     notes: dict[str, Any]
     cached: bool
+    held: Hold | None = field(default=None, compare=False, repr=False)
 
 
 class CacheSlot:
@@ -68,13 +74,14 @@ class CacheSlot:
             EnvironmentBuildError: the cache cannot be written.
             BuildCancelled: stopped while it waited for another process, or by ``build``.
         """
+        held = hold(self.folder)
         found = self._finished(usable)
         if found is not None:
-            return found
+            return replace(found, held=held)
         with self._locked(progress, cancellation):
             # Somebody may have finished it while this process waited for the lock.
             found = self._finished(usable)
-            return found if found is not None else self._built(build)
+            return replace(found if found is not None else self._built(build), held=held)
 
     def _built(self, build: Callable[[Path], dict[str, Any]]) -> Finished:
         attempt = self.folder / f"{ATTEMPT}{secrets.token_hex(4)}"
@@ -91,14 +98,10 @@ class CacheSlot:
         return Finished(attempt, notes, cached=False)
 
     def _finished(self, usable: Callable[[Path, dict[str, Any]], bool]) -> Finished | None:
-        try:
-            record = json.loads((self.folder / RECORD).read_bytes())
-            schema, name, notes = record["schema"], record["folder"], record["notes"]
-        except (OSError, ValueError, KeyError, TypeError):
+        record = read_record(self.folder)
+        if record is None:
             return None
-        if schema != SCHEMA or not str(name).startswith(ATTEMPT) or not isinstance(notes, dict):
-            return None
-        folder = self.folder / Path(name).name
+        folder, notes = self.folder / Path(record["folder"]).name, record["notes"]
         if not folder.is_dir() or not usable(folder, notes):
             return None
         return Finished(folder, notes, cached=True)
@@ -158,3 +161,15 @@ class CacheSlot:
                 f"The cache folder {self.folder} cannot be used: {error}. Free some space or correct its "
                 "permissions, or name another folder with --cache-dir."
             ) from error
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """Return the record of a slot that was finished, with its ``folder`` and ``notes``; None where there is none."""
+    try:
+        record: dict[str, Any] = json.loads((folder / RECORD).read_bytes())
+        schema, name, notes = record["schema"], record["folder"], record["notes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if schema != SCHEMA or not str(name).startswith(ATTEMPT) or not isinstance(notes, dict):
+        return None
+    return record

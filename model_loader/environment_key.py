@@ -2,14 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
 from pathlib import Path
 
 from model_loader.environment_cache import SCHEMA
 from model_loader.installer import Installer
-from model_loader.interpreters import Interpreter
 from model_loader.package import ModelPackage
-from model_loader.requirements_file import Requirements
+from model_loader.package_venv import Recipe
 from model_loader.uv_process import redact
 
 _DECIDING = (
@@ -36,19 +34,13 @@ _DECIDING = (
 """uv's variables that change what a requirement resolves to; others change how it gets here, or nothing."""
 
 
-def environment_key(
-    package: ModelPackage,
-    interpreter: Interpreter,
-    *,
-    preinstalled: Iterable[str],
-    requirements: Requirements,
-    installer: Installer,
-) -> str:
+def environment_key(package: ModelPackage, recipe: Recipe, installer: Installer) -> str:
     """Return a SHA-256 in hexadecimal over what goes into the environment, where the package lies left out.
 
     Credentials in index addresses do not count. What an index offers, and what a branch in a ``git+https``
     line points to, may change without changing the key.
     """
+    interpreter, requirements = recipe.interpreter, recipe.requirements
     deciding = {name: installer.environ[name] for name in _DECIDING if installer.environ.get(name)}
     # A folder that a line installs is source code, with whatever lies in it.
     inside = [folder for folder in requirements.local_folders if folder.resolve().is_relative_to(package.root)]
@@ -56,8 +48,9 @@ def environment_key(
     parts = {
         "schema": SCHEMA,
         "interpreter": [str(interpreter.path), interpreter.version, interpreter.tag],
-        "preinstalled": list(preinstalled),
+        "preinstalled": list(recipe.preinstalled),
         "requirements": [_file(file) for file in requirements.files],
+        "lock": recipe.lock and recipe.lock.text,
         "wheels": [_file(file) for file in sorted({*requirements.local_files, *package.mdai.glob("*.whl")})],
         "package": package.digest if inside else None,
         "env": package.config.env,

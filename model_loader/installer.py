@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import date, timedelta
 from pathlib import Path
 
 from model_loader.errors import EnvironmentBuildError
@@ -22,6 +23,9 @@ NOT_FOR_THE_WORKER = (
 )
 
 
+_INDEXES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL")
+
+
 class Installer:
     """Installs into interpreters and venvs, always from what the machine's pip and uv are configured to use.
 
@@ -30,6 +34,7 @@ class Installer:
         arguments: further arguments of ``uv pip install``
         require_hashes: whether pip's configuration demands hashes in requirements files
         offline: no network is to be used
+        wheelhouse: the folder that everything comes from; None where that is an index
 
     Raises:
         EnvironmentBuildError: pip's configuration has no meaning.
@@ -42,6 +47,8 @@ class Installer:
         progress: Progress,
         cancellation: Cancellation,
         offline: bool = False,
+        wheelhouse: Path | None = None,
+        exclude_newer: str | None = None,
     ) -> None:
         settings = read_pip_settings(environ)
         self.environ = uv_environment(settings, environ)
@@ -49,10 +56,21 @@ class Installer:
             self.environ["UV_OFFLINE"] = "1"
         self.offline = self.environ.get("UV_OFFLINE", "").lower() not in ("", "0", "false", "no", "off")
         self.arguments = uv_arguments(settings, environ)
+        if exclude_newer is not None:
+            self.environ["UV_EXCLUDE_NEWER"] = _end_of(exclude_newer)
+        self.wheelhouse = wheelhouse and wheelhouse.absolute()
+        if self.wheelhouse is not None:
+            self._take_everything_from(self.wheelhouse)
         self.require_hashes = settings.require_hashes
         self._index_of_pip = "UV_DEFAULT_INDEX" in self.environ and not environ.get("UV_DEFAULT_INDEX")
         self.progress = progress
         self.cancellation = cancellation
+
+    def _take_everything_from(self, wheelhouse: Path) -> None:
+        for name in _INDEXES:
+            self.environ.pop(name, None)
+        self.environ["UV_FIND_LINKS"] = str(wheelhouse)
+        self.arguments = [*(argument for argument in self.arguments if argument != "--no-index"), "--no-index"]
 
     def uv(self, project: Path | None = None) -> Uv:
         """Return uv; with a project folder it reads no settings out of the folders that it works in."""
@@ -84,3 +102,19 @@ class Installer:
         said = self.uv().run("pip", "list", "--python", python, "--format", "json", quiet=True)
         listed = next((line for line in said.splitlines() if line.startswith("[")), "[]")
         return {entry["name"]: entry["version"] for entry in json.loads(listed)}
+
+
+def wheelhouse_advice(wheelhouse: Path) -> str:
+    """Return what to do where a wheelhouse lacks something."""
+    return (
+        f"Only the wheelhouse {wheelhouse} is looked into: `mdai-model env PACKAGE --wheelhouse DIR`, where a network "
+        "is, puts everything into one that the package needs."
+    )
+
+
+def _end_of(moment: str) -> str:
+    """Return a day as its end in UTC: uv would take the machine's own time zone; a time stays as it is."""
+    try:
+        return f"{date.fromisoformat(moment) + timedelta(days=1)}T00:00:00Z"
+    except ValueError:
+        return moment

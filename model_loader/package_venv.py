@@ -1,19 +1,31 @@
-"""Fills an empty folder with a package's venv: the baseline first, the package's requirements over it."""
+"""Fills an empty folder with a package's venv: the baseline first, the package's requirements over it; or its lock."""
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from model_loader.baseline import mend_decoders
 from model_loader.errors import InstallFailed
-from model_loader.installer import NOT_FOR_THE_BASELINE, Installer
+from model_loader.installer import NOT_FOR_THE_BASELINE, Installer, wheelhouse_advice
 from model_loader.interpreters import Interpreter
+from model_loader.lock_file import Lock, frozen, install_lock
 from model_loader.package import ModelPackage
 from model_loader.requirements_file import Requirements, normalized, read_requirements
-from model_loader.uv_process import Uv, UvFailed
+from model_loader.uv_process import Progress, Uv, UvFailed
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a venv is made of: ``lock`` alone, or else ``preinstalled`` and over it ``requirements``."""
+
+    interpreter: Interpreter
+    preinstalled: tuple[str, ...] = ()
+    requirements: Requirements = field(default_factory=Requirements)
+    lock: Lock | None = None
 
 
 def venv_python(folder: Path) -> Path:
@@ -25,9 +37,7 @@ def build_venv(
     folder: Path,
     *,
     package: ModelPackage,
-    interpreter: Interpreter,
-    preinstalled: Sequence[str],
-    requirements: Requirements,
+    recipe: Recipe,
     installer: Installer,
 ) -> dict[str, Any]:
     """Make the venv and install into it; return what is in it, JSON-able.
@@ -38,6 +48,7 @@ def build_venv(
     """
     begun = time.monotonic()
     progress = installer.progress
+    interpreter = recipe.interpreter
     progress(f"Building the environment of {package.name} with {interpreter}.")
     uv = installer.uv(folder)
     python = venv_python(folder)
@@ -45,18 +56,10 @@ def build_venv(
         uv.run("venv", "--python", interpreter.path, folder / "venv", cwd=folder, quiet=True)
     except UvFailed as error:
         raise InstallFailed(f"No venv can be made with {interpreter}:\n\n{error.output}") from error
-    if requirements.asks_for_something:
-        # Most mistakes show here, before minutes are spent on what comes first.
-        progress("Resolving .mdai/requirements.txt.")
-        _install_requirements(uv, python, package, interpreter, requirements, installer, is_trial=True)
-    if preinstalled:
-        progress(f"Installing what models may expect to be there: {', '.join(preinstalled)}.")
-        _install_preinstalled(uv, python, preinstalled, interpreter, installer)
-    if requirements.asks_for_something:
-        progress("Installing .mdai/requirements.txt.")
-        before = installer.installed(python)
-        _install_requirements(uv, python, package, interpreter, requirements, installer)
-        _settle(uv, python, before, requirements, installer)
+    if recipe.lock is not None:
+        _install_locked(uv, python, folder, package, recipe.lock, recipe.requirements, installer)
+    else:
+        _install_resolved(uv, python, package, recipe, installer)
     progress("Compiling bytecode.")
     uv.compile_bytecode(python)
     packages = installer.installed(python)
@@ -65,8 +68,44 @@ def build_venv(
         "package": package.name,
         "python": interpreter.version,
         "packages": sorted(packages.items()),
+        "frozen": frozen(uv, python, package),
         "built": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _install_locked(
+    uv: Uv,
+    python: Path,
+    folder: Path,
+    package: ModelPackage,
+    lock: Lock,
+    requirements: Requirements,
+    installer: Installer,
+) -> None:
+    installer.progress(f"Installing what {lock.name} says.")
+    try:
+        install_lock(uv, python, lock, package=package, requirements=requirements, folder=folder, installer=installer)
+    except UvFailed as error:
+        raise InstallFailed(
+            f"{lock.name} of {package.name} cannot be installed:\n\n{error.output}\n\n"
+            f"{lock.advice} {_network_advice(error, installer)}".rstrip()
+        ) from error
+
+
+def _install_resolved(uv: Uv, python: Path, package: ModelPackage, recipe: Recipe, installer: Installer) -> None:
+    progress, interpreter, requirements = installer.progress, recipe.interpreter, recipe.requirements
+    if requirements.asks_for_something:
+        # Most mistakes show here, before minutes are spent on what comes first.
+        progress("Resolving .mdai/requirements.txt.")
+        _install_requirements(uv, python, package, interpreter, requirements, installer, is_trial=True)
+    if recipe.preinstalled:
+        progress(f"Installing what models may expect to be there: {', '.join(recipe.preinstalled)}.")
+        _install_preinstalled(uv, python, recipe.preinstalled, interpreter, installer)
+    if requirements.asks_for_something:
+        progress("Installing .mdai/requirements.txt.")
+        before = installer.installed(python)
+        _install_requirements(uv, python, package, interpreter, requirements, installer)
+        _settle(uv, python, before, requirements, installer)
 
 
 def _install_preinstalled(
@@ -86,15 +125,33 @@ def _install_preinstalled(
             install(preinstalled)
         except UvFailed as error:
             freed = _freed(preinstalled, installer.environ)
-            if "No solution found" not in error.output or freed == list(preinstalled):
+            if "No solution found" not in error.output:
                 raise
-            installer.progress("This machine's constraints say otherwise; what they name goes by them alone.")
-            install(freed)
+            if "UV_EXCLUDE_NEWER" in installer.environ:
+                _install_what_existed(install, freed, installer.progress)
+            elif freed != list(preinstalled):
+                installer.progress("This machine's constraints say otherwise; what they name goes by them alone.")
+                install(freed)
+            else:
+                raise
     except UvFailed as error:
         raise InstallFailed(
             "The packages that every model gets beside its own requirements cannot be installed on "
             f"Python {interpreter.version}:\n\n{error.output}\n\n{_network_advice(error, installer)}".rstrip()
         ) from error
+
+
+def _install_what_existed(
+    install: Callable[[Sequence[str]], None], requirements: Sequence[str], progress: Progress
+) -> None:
+    """Install one after the other what was published by the day that was asked for: pylibjpeg began in 2020."""
+    for requirement in requirements:
+        try:
+            install([requirement])
+        except UvFailed as error:
+            if "No solution found" not in error.output:
+                raise
+            progress(f"{requirement} is left out: nothing that fits was published by then.")
 
 
 def _freed(requirements: Sequence[str], environ: Mapping[str, str]) -> list[str]:
@@ -153,6 +210,8 @@ def _settle(uv: Uv, python: Path, before: Mapping[str, str], requirements: Requi
 
 
 def _network_advice(error: UvFailed, installer: Installer) -> str:
+    if installer.wheelhouse is not None:
+        return wheelhouse_advice(installer.wheelhouse)
     if installer.offline:
         return "This is an offline start, which installs only what uv has in its cache or beside the package."
     if any(sign in error.output for sign in ("Failed to fetch", "Request failed", "error sending request")):

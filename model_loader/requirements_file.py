@@ -14,6 +14,7 @@ from pathlib import Path
 
 _ARCHIVES = (".whl", ".tar.gz", ".tgz", ".tar.bz2", ".zip")
 _SHORT = {"-r": "requirement", "-c": "constraint", "-e": "editable", "-f": "find-links", "-i": "index-url"}
+_SOURCES = ("index-url", "extra-index-url", "find-links", "no-index", "no-binary", "only-binary")
 _OPTION = re.compile(r"(--[a-z-]+|-[rcefi])(?:\s*=\s*|\s*)(.*)")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 
@@ -24,13 +25,15 @@ class Requirements:
 
     ``files`` were read, each once, the first one first. ``local_files`` and ``local_folders`` are what their
     lines name: wheels, source trees, folders of wheels. ``names`` are the projects that lines begin with,
-    in lower case with hyphens. A file of comments asks for nothing.
+    in lower case with hyphens. ``sources`` are its options that say where packages come from, one a line. A file
+    of comments asks for nothing.
     """
 
     files: tuple[Path, ...] = ()
     local_files: tuple[Path, ...] = ()
     local_folders: tuple[Path, ...] = ()
     names: frozenset[str] = frozenset()
+    sources: tuple[str, ...] = ()
     own_index: bool = False
     prereleases: bool = False
     trusted_hosts: tuple[str, ...] = ()
@@ -50,10 +53,11 @@ def read_requirements(file: Path) -> Requirements:
         local_files=tuple(path for path in local if path.is_file()),
         local_folders=tuple(path for path in local if path.is_dir()),
         names=frozenset(names),
+        sources=tuple(f"--{kind} {value}" for kind in _SOURCES for value in options.get(kind, ())),
         own_index="index-url" in options,
         prereleases="pre" in options,
         trusted_hosts=tuple(options.get("trusted-host", ())),
-        asks_for_something=any(any(_lines(file.read_bytes())) for file in files),
+        asks_for_something=any(any(stated_lines(file.read_bytes())) for file in files),
     )
 
 
@@ -78,7 +82,7 @@ def _read(
     except (OSError, ValueError):  # an address, or nothing that can be read: uv says so better
         return
     files.append(file)
-    for line in _lines(content):
+    for line in stated_lines(content):
         option = _OPTION.match(line)
         if option is None:
             name = _NAME.match(line)
@@ -94,11 +98,13 @@ def _read(
         elif kind in ("editable", "find-links"):
             path = _local_path(value, folder, anything=True)
             local += [path] if path is not None else []
+            if kind == "find-links":
+                options.setdefault(kind, []).append(str(path.absolute()) if path is not None else value)
         else:
             options.setdefault(kind, []).append(value)
 
 
-def _lines(content: bytes) -> Iterator[str]:
+def stated_lines(content: bytes) -> Iterator[str]:
     """Yield the lines that say something, continued ones joined, without comments."""
     utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     text = content.decode("utf-16" if utf_16 else "utf-8-sig", errors="replace")

@@ -167,6 +167,17 @@ class Uv:
         variables = {name: value for name, value in self.environ.items() if name not in without}
         return self._run([self.program, *map(str, arguments)], cwd, variables | dict(environ), quiet)
 
+    def run_python(
+        self, python: Path, *arguments: str | Path, cwd: Path | None = None, environ: Mapping[str, str] = {}
+    ) -> str:
+        """Run another interpreter the way uv is run: for the one thing that uv cannot do, collecting wheels.
+
+        Raises:
+            UvFailed: it ended with an error.
+            BuildCancelled: it was stopped.
+        """
+        return self._run([str(python), *map(str, arguments)], cwd, self.environ | dict(environ), quiet=False)
+
     def compile_bytecode(self, python: Path) -> None:
         """Compile everything in the venv of ``python``: a worker writes nothing beside its code, so it never would.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from model_loader.environment_cache import CacheSlot
 from model_loader.errors import InstallFailed
-from model_loader.installer import NOT_FOR_THE_WORKER, Installer
+from model_loader.installer import NOT_FOR_THE_WORKER, Installer, wheelhouse_advice
 from model_loader.interpreters import Interpreter, python_runs
 from model_loader.uv_process import UvFailed
 
@@ -39,9 +39,12 @@ def worker_runtime(interpreter: Interpreter, *, cache: Path, installer: Installe
                 without=NOT_FOR_THE_WORKER,
             )
         except UvFailed as error:
+            advice = "Check the network and pip's configuration (`pip config debug`)."
+            if installer.wheelhouse is not None:
+                advice = wheelhouse_advice(installer.wheelhouse)
             raise InstallFailed(
                 f"msgpack, which a worker on Python {interpreter.version} needs, cannot be installed:\n\n"
-                f"{error.output}\n\nCheck the network and pip's configuration (`pip config debug`)."
+                f"{error.output}\n\n{advice}"
             ) from error
         compiled = _imports(interpreter, site, "msgpack._cmsgpack")
         if not compiled:

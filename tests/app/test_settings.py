@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from app.settings import Settings, SettingsError, load_settings, parse_duration, parse_size, stray_variables
+from app.settings import Settings, SettingsError, load_settings, parse_age, parse_duration, parse_size, stray_variables
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +67,28 @@ def test_what_is_no_size_is_refused_with_examples(text: str) -> None:
 def test_what_is_no_duration_is_refused_with_examples(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not a duration; write 30 \(seconds\), 90s, 10m"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("30d", 2_592_000), ("0d", 0), ("12h", 43_200), ("1.5 d", 129_600)])
+def test_ages(text: str, seconds: float) -> None:
+    assert parse_age(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "d", "-1d", "model.zip", "1 week"])
+def test_what_is_no_age_is_refused_with_examples(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is not an age; write 30d \(days\)"):
+        parse_age(text)
+
+
+@pytest.mark.parametrize("text", ["2023-01-31", "2023-01-31T12:00:00Z", "2023-01-31T12:00:00.5+02:00"])
+def test_a_day_or_a_time_is_kept_as_it_was_written(text: str) -> None:
+    assert load_settings({"exclude_newer": text}).exclude_newer == text
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2023-13-01", "20230131", "2023-01-31T12:00:00", "3 days"])
+def test_what_is_neither_a_day_nor_a_time_is_refused_with_examples(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"--exclude-newer: .* write 2023-01-31 or 2023-01-31T12:00:00Z"):
+        load_settings({"exclude_newer": text})
 
 
 def test_every_bad_option_is_named_as_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,39 +9,21 @@ import sys
 import textwrap
 import threading
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from queue import Queue
 
 import pytest
 from uv import find_uv_bin
 
-from model_loader.environment import EnvironmentRequest, ModelEnvironment, build_environment
+from model_loader.environment import EnvironmentRequest, ModelEnvironment
 from model_loader.errors import EnvironmentBuildError, InstallFailed, InterpreterNotFound
 from model_loader.interpreters import find_interpreter
-from model_loader.package import ModelPackage, open_package
 from model_loader.uv_process import BuildCancelled, Cancellation
+from tests.building import OWN, build, open_with, told_by, write_wheel
+
+pytest_plugins = ("tests.building_places",)
 
 PATIENCE = 60.0
-OWN = f"{sys.version_info[0]}.{sys.version_info[1]}"
-NOTHING = EnvironmentRequest(python=OWN, preinstalled=())
-
-
-def ignore(line: str) -> None:
-    """Progress that nobody looks at."""
-
-
-def write_wheel(folder: Path, name: str, version: str) -> Path:
-    """Write a wheel with one module, which holds its version in V."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}-{version}-py3-none-any.whl"
-    info = f"{name}-{version}.dist-info"
-    with zipfile.ZipFile(path, "w") as wheel:
-        wheel.writestr(f"{name}.py", f"V = {version!r}\n")
-        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        wheel.writestr(f"{info}/RECORD", "")
-    return path
 
 
 def write_source(folder: Path, scratch: Path, *lines: str) -> None:
@@ -60,64 +42,8 @@ def write_source(folder: Path, scratch: Path, *lines: str) -> None:
     )
 
 
-def open_with(folder: Path, requirements: str | None = None) -> ModelPackage:
-    """Make the folder a package with these requirements, written byte for byte."""
-    mdai = folder / ".mdai"
-    mdai.mkdir(parents=True, exist_ok=True)
-    (mdai / "mdai_deploy.py").write_text("class MDAIModel:\n    pass\n")
-    if requirements is not None:
-        (mdai / "requirements.txt").write_bytes(requirements.encode())
-    return open_package(folder, scratch=folder.parent / "scratch")
-
-
-def told_by(environment: ModelEnvironment, program: str) -> str:
-    """What a program prints that runs in the environment."""
-    return subprocess.check_output([environment.python, "-I", "-W", "ignore", "-c", program], text=True).strip()
-
-
 def attempts(cache: Path) -> list[Path]:
     return list(cache.glob("environments/*/build-*"))
-
-
-@pytest.fixture(scope="session")
-def runtimes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The workers' msgpack, installed once for all tests; a cache's `runtime` folder."""
-    cache = tmp_path_factory.mktemp("cache")
-    given = EnvironmentRequest(mode=Path(sys.executable))
-    package = open_with(tmp_path_factory.mktemp("package"))
-    build_environment(package, given, cache=cache, progress=ignore, environ=os.environ)
-    return cache / "runtime"
-
-
-@pytest.fixture
-def cache(tmp_path: Path, runtimes: Path) -> Path:
-    """A cache without environments."""
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache/runtime").symlink_to(runtimes)
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def local(tmp_path: Path) -> dict[str, str]:
-    """A machine whose pip is configured to take everything from the folder `wheels`, and no network."""
-    (tmp_path / "wheels").mkdir()
-    config = tmp_path / "pip.conf"
-    config.write_text(f"[global]\nno-index = true\nfind-links = {tmp_path}/wheels\n")
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_"))}
-    return environ | {"PIP_CONFIG_FILE": str(config)}
-
-
-def build(
-    package: ModelPackage,
-    cache: Path,
-    environ: dict[str, str],
-    request: EnvironmentRequest = NOTHING,
-    progress: Callable[[str], None] = ignore,
-    cancellation: Cancellation | None = None,
-) -> ModelEnvironment:
-    return build_environment(
-        package, request, cache=cache, progress=progress, environ=environ, cancellation=cancellation
-    )
 
 
 # What is installed

@@ -1,0 +1,132 @@
+"""What `mdai-model env` does: build an environment, show it, lock it, collect its wheels; list and prune the cache."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from app.cli import fail
+from app.serving import ending_on_signals, environment_request, opened, read_settings
+from app.settings import parse_age
+from model_loader.cached import cached_environments, prune, size_on_disk
+from model_loader.environment import ModelEnvironment, build_environment, export_wheels, lock_environment
+from model_loader.errors import EnvironmentBuildError
+from model_loader.lock_file import LOCK, Lock
+from model_loader.package import ModelPackage
+from model_loader.workdir import RunFolder
+
+
+def show_environment(
+    source: Path, options: Mapping[str, Any], *, lock: bool = False, wheelhouse: Path | None = None
+) -> None:
+    """Build the environment of `source` and print what is in it; exit code 1 where it cannot be built.
+
+    With `lock` a lock is written into the package; where that is an archive, it is printed, and nothing else is.
+    With `wheelhouse` wheels of everything are put into that folder.
+    """
+    settings = read_settings(options)
+    request = environment_request(settings)
+    if request.mode != "auto" and (lock or wheelhouse):
+        fail("--lock and --wheelhouse are for environments that are built here; leave --environment out.")
+    if lock and wheelhouse:
+        fail("--lock and --wheelhouse are two steps: lock first, then collect the wheels of what is locked.")
+    request = replace(request, anew=lock)
+    with ending_on_signals(), RunFolder() as run:
+        package = opened(source, run, settings)
+        for warning in package.warnings:
+            _tell(warning)
+        try:
+            environment = build_environment(
+                package, request, cache=settings.cache_dir, progress=_tell, environ=os.environ
+            )
+            made = lock_environment(package, environment, request, progress=_tell, environ=os.environ) if lock else None
+            wheels = (
+                export_wheels(wheelhouse, package, environment, request, progress=_tell, environ=os.environ)
+                if wheelhouse
+                else []
+            )
+        except EnvironmentBuildError as error:
+            fail(error.text, code=1)
+        if made is not None and not source.is_dir():
+            typer.echo(made.text, nl=False)
+            _tell(f"{source} is an archive and is not changed: put what was printed into it as .mdai/{LOCK}.")
+            return
+        if made is not None:
+            _write(made, package)
+    if wheelhouse is not None:
+        _tell(f"{len(wheels)} wheels are in {wheelhouse}.")
+    _show(package, environment)
+
+
+def list_environments(options: Mapping[str, Any]) -> None:
+    """Print a table of the environments in the cache, last used first."""
+    cache = read_settings(options).cache_dir
+    try:
+        environments = cached_environments(cache)
+    except EnvironmentBuildError as error:
+        fail(error.text, code=1)
+    if environments:
+        width = max(len(environment.key) for environment in environments)
+        typer.echo(f"{'environment':{width}}  {'Python':8}  packages  {'size':>9}  last used         built for")
+        for one in environments:
+            used = "in use now" if one.in_use else f"{datetime.fromtimestamp(one.used):%Y-%m-%d %H:%M}"
+            python, package = one.python or "-", one.package or "(unfinished)"
+            typer.echo(f"{one.key:{width}}  {python:8}  {one.packages:8}  {_size(one.size):>9}  {used:16}  {package}")
+    together = size_on_disk(environment.folder for environment in environments)
+    homes = size_on_disk([cache / "homes"])
+    typer.echo(f"{len(environments)} environments, {_size(together)}, in {cache / 'environments'}")
+    typer.echo(f"The homes of models, with what these have downloaded: {_size(homes)}, in {cache / 'homes'}")
+
+
+def prune_environments(options: Mapping[str, Any], age: str) -> None:
+    """Delete the environments that were not used for `age`, and print which."""
+    try:
+        unused_seconds = parse_age(age)
+    except ValueError as error:
+        fail(f"--unused-for: {error}.")
+    cache = read_settings(options).cache_dir
+    try:
+        removed, freed = prune(cache, unused_seconds)
+        left = cached_environments(cache)
+    except EnvironmentBuildError as error:
+        fail(error.text, code=1)
+    for environment in removed:
+        typer.echo(f"deleted {environment.key} ({environment.package or 'unfinished'}, {_size(environment.size)})")
+    in_use = sum(environment.in_use for environment in left)
+    typer.echo(
+        f"{len(removed)} environments deleted, {len(left)} left, {in_use} of them in use;"
+        f" {_size(freed)} freed. What uv keeps in a cache of its own stays: `uv cache prune` is for that."
+    )
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def _write(lock: Lock, package: ModelPackage) -> None:
+    path = package.mdai / LOCK
+    try:
+        unfinished = path.with_name(f"{LOCK}.new")
+        unfinished.write_text(lock.text, encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        fail(f"{path} cannot be written: {error.strerror}.", code=1)
+    _tell(f"wrote {path}")
+
+
+def _show(package: ModelPackage, environment: ModelEnvironment) -> None:
+    typer.echo(f"{package.name}: {environment.description}\n{environment.python}")
+    for name, version in environment.packages:
+        typer.echo(f"    {name}=={version}")
+
+
+def _tell(line: str) -> None:
+    typer.echo(line, err=True)

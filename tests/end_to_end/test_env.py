@@ -1,0 +1,58 @@
+"""`mdai-model env` from outside."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.building import OWN, open_with, write_wheel
+from tests.end_to_end.conftest import COMMAND
+
+pytest_plugins = ("tests.building_places",)
+
+#: What stands for the packages that every environment gets.
+BASELINE = ("numpy", "pydicom", "pylibjpeg", "pylibjpeg_libjpeg", "pylibjpeg_openjpeg", "pylibjpeg_rle", "protobuf")
+
+
+@pytest.fixture
+def machine(tmp_path: Path, cache: Path, local: dict[str, str]) -> dict[str, str]:
+    """Takes everything from a folder, where little lies."""
+    for name in (*BASELINE, "setuptools", "tiny"):
+        write_wheel(tmp_path / "wheels", name, "1.0")
+    return local | {"MDAI_MODEL_CACHE_DIR": str(cache), "TMPDIR": str(tmp_path), "MDAI_MODEL_PYTHON": OWN}
+
+
+def env(machine: dict[str, str], *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([COMMAND, "env", *map(str, arguments)], env=machine, capture_output=True, text=True)
+
+
+def test_an_environment_is_locked_listed_and_pruned(tmp_path: Path, machine: dict[str, str]) -> None:
+    package = open_with(tmp_path / "model", "tiny\n").root
+    locked = env(machine, package, "--lock")
+    assert f"wrote {package}/.mdai/requirements.lock" in locked.stderr
+    assert "tiny==1.0" in locked.stdout
+    again = env(machine, package)
+    assert "Installing what .mdai/requirements.lock says." in again.stderr
+    assert again.stdout.splitlines()[2:] == locked.stdout.splitlines()[2:]
+    assert "2 environments" in env(machine, "--list").stdout
+    assert env(machine, "--prune").stdout.startswith("0 environments deleted, 2 left, 0 of them in use")
+    assert "2 environments deleted, 0 left" in env(machine, "--prune", "--unused-for", "0d").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ((), "which package?"),
+        (("--prune", "--unused-for", "x"), "'x' is not an age"),
+        (("--prune", "x.zip"), "leave PACKAGE out"),
+        (("--unused-for", "1d"), "give both"),
+        (("--list", "--prune"), "two commands"),
+        ((".", "--lock", "--environment", "current"), "leave --environment out"),
+        ((".", "--offline", "--wheelhouse", "nowhere"), "there is no folder nowhere"),
+    ],
+)
+def test_what_makes_no_sense_ends_with_2_and_a_sentence(arguments: tuple[str, ...], reason: str) -> None:
+    ended = env({name: value for name, value in os.environ.items() if "MDAI" not in name}, *arguments)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("mdai-model: ") and reason in ended.stderr
