@@ -129,9 +129,14 @@ def _reap(pid: int) -> bool:
 
 
 def _children() -> Iterable[int]:
-    """This process's children; where the kernel does not list them, all processes."""
-    lists = list((_PROC / "self" / "task").glob("*/children"))
-    return [int(pid) for children in lists for pid in children.read_text().split()] if lists else _processes()
+    """This process's children; where the kernel does not list them, all processes.
+
+    Its lists go by thread, and the children of a thread that ends pass to another: then all of them are read again.
+    """
+    while lists := list((_PROC / "self" / "task").glob("*/children")):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            return [int(pid) for children in lists for pid in children.read_text().split()]
+    return _processes()
 
 
 def _processes() -> Iterator[int]:

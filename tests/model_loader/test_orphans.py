@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Iterator
 
@@ -102,6 +103,28 @@ def strays(known: set[psutil.Process], *others: "subprocess.Popen[bytes]") -> se
     """The children of this process that are neither known nor among the others."""
     found = {process.pid for process in set(psutil.Process().children()) - known}
     return found - {other.pid for other in others}
+
+
+def test_children_are_found_while_threads_come_and_go(mark: str) -> None:
+    subprocess.run(DAEMON, env=environ(mark), check=True)
+    await_true(lambda: len(carriers(mark)) == 1, "the daemon is there")
+    (daemon,) = carriers(mark)
+    await_true(lambda: psutil.Process(daemon).ppid() == os.getpid(), "it is ours")
+    done = threading.Event()
+
+    def come_and_go() -> None:
+        while not done.is_set():
+            thread = threading.Thread(target=int)
+            thread.start()
+            thread.join()
+
+    busy = threading.Thread(target=come_and_go)
+    busy.start()
+    try:
+        assert all(daemon in orphans._children() for _ in range(500))
+    finally:
+        done.set()
+        busy.join()
 
 
 KILLED = """
