@@ -4,6 +4,7 @@ What is wrong with a command, an archive, its layout or its config ends in exit 
 anything is started. Modules that are slow to import are imported by the command that needs them.
 """
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -168,9 +169,11 @@ def serve(
     \b
     curl -F files=@chest.dcm -H 'Accept: application/json' localhost:6324/predict
     """
+    options = {name: value for name, value in locals().items() if name != "package"}
+    gc.disable()  # until the service runs: modules that load make no garbage, and looking for it takes time
     from app.serving import run_server
 
-    run_server(package, {name: value for name, value in locals().items() if name not in ("package", "run_server")})
+    run_server(package, options)
 
 
 @cli.command(short_help="Build a package's environment and show what is in it.")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import socket
 from collections.abc import Iterator
@@ -52,6 +53,8 @@ class Server(uvicorn.Server):
 
 def run_service(settings: Settings, pool: WorkerPool, package: ModelPackage, listener: socket.socket) -> None:
     """Answer on `listener` until a signal ends it."""
+    gc.freeze()  # what is loaded stays: no search for garbage need look at it again
+    gc.enable()
     config = uvicorn.Config(
         create_app(settings, pool, package),
         lifespan="on",
