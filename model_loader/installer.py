@@ -12,7 +12,8 @@ from model_loader.uv_process import Cancellation, Progress, Uv
 
 # A wish about the model's requirements that does not concern what is installed besides them.
 NOT_FOR_THE_BASELINE = ("UV_REQUIRE_HASHES", "UV_RESOLUTION")
-NOT_FOR_THE_WORKER = (
+# They decide what a requirement resolves to: no business of the worker's own, and in a lock nothing is left to decide.
+RESOLVING = (
     *NOT_FOR_THE_BASELINE,
     "UV_BUILD_CONSTRAINT",
     "UV_CONSTRAINT",

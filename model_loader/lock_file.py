@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from model_loader.errors import EnvironmentBuildError, InstallFailed
-from model_loader.installer import Installer
+from model_loader.installer import RESOLVING, Installer
 from model_loader.interpreters import Interpreter
 from model_loader.package import ModelPackage
 from model_loader.requirements_file import Requirements, stated_lines
@@ -27,17 +27,6 @@ from model_loader.uv_process import Uv, UvFailed
 
 LOCK = "requirements.lock"
 
-# They decide what a requirement resolves to, and in a lock nothing is left to decide.
-_NOT_FOR_A_LOCK = (
-    "UV_BUILD_CONSTRAINT",
-    "UV_CONSTRAINT",
-    "UV_EXCLUDE",
-    "UV_EXCLUDE_NEWER",
-    "UV_OVERRIDE",
-    "UV_PRERELEASE",
-    "UV_REQUIRE_HASHES",
-    "UV_RESOLUTION",
-)
 _HEADING = re.compile(
     r"# Made by `mdai-model env --lock` for Python (?P<python>\d+\.\d+) "
     r"from requirements\.txt sha256:(?P<requirements>[0-9a-f]+)"
@@ -211,7 +200,7 @@ def install_lock(
 
 
 def _unwanted(installer: Installer, requirements: Requirements) -> tuple[str, ...]:
-    return (*_NOT_FOR_A_LOCK, *(["UV_DEFAULT_INDEX"] if installer.overrules_index(requirements) else []))
+    return (*RESOLVING, *(["UV_DEFAULT_INDEX"] if installer.overrules_index(requirements) else []))
 
 
 def _from_mdai(line: str, package: ModelPackage) -> str:

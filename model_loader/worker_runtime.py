@@ -8,7 +8,7 @@ from typing import Any
 
 from model_loader.environment_cache import CacheSlot
 from model_loader.errors import InstallFailed
-from model_loader.installer import NOT_FOR_THE_WORKER, Installer, wheelhouse_advice
+from model_loader.installer import RESOLVING, Installer, wheelhouse_advice
 from model_loader.interpreters import Interpreter, python_runs
 from model_loader.uv_process import UvFailed
 
@@ -36,7 +36,7 @@ def worker_runtime(interpreter: Interpreter, *, cache: Path, installer: Installe
                 *installer.arguments,
                 REQUIREMENT,
                 cwd=folder,
-                without=NOT_FOR_THE_WORKER,
+                without=RESOLVING,
             )
         except UvFailed as error:
             advice = "Check the network and pip's configuration (`pip config debug`)."
