@@ -42,6 +42,11 @@ class ModelLoaderError(Exception):
         self.text = text
         self.traceback = traceback
 
+    @property
+    def report(self) -> str:
+        """The text, and behind it the model's traceback where there is one."""
+        return "\n\n".join(filter(None, (self.text, self.traceback.rstrip())))
+
 
 class PackageError(ModelLoaderError):
     """The package cannot be served as it is."""

@@ -273,8 +273,9 @@ class WorkerPool:
                 log.exception("an error that was not foreseen")
             error = ModelLoaderError(f"the model cannot be started: {type(error).__name__}: {error}.")
         if self._failure is None or self._failure.text != error.text:
-            text = "\n\n".join(filter(None, (error.text, error.traceback.rstrip())))
-            log.error("%s\n\nThis is tried again in %.0f s, and from then on every minute at least.", text, delay)
+            log.error(
+                "%s\n\nThis is tried again in %.0f s, and from then on every minute at least.", error.report, delay
+            )
         self._failure = error
         if not any(slot.is_promising for slot in self._slots):
             self._refuse_waiting()

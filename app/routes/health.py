@@ -29,8 +29,7 @@ def health_routes(predictor: Predictor) -> APIRouter:
         try:
             predictor.check_ready()
         except NotReady as reason:
-            text = "\n\n".join(filter(None, (str(reason), reason.traceback.rstrip())))
-            return PlainTextResponse(f"{text}\n", status_code=503, headers={"Retry-After": "1"})
+            return PlainTextResponse(f"{reason.report}\n", status_code=503, headers={"Retry-After": "1"})
         return PlainTextResponse("ready\n")
 
     return router
