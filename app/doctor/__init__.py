@@ -1,0 +1,1 @@
+"""`mdai-model check`: what is wrong with a package, found before it is served."""
