@@ -54,7 +54,7 @@ def create_app(settings: Settings, predictor: Predictor, package: ModelPackage) 
         await asyncio.to_thread(app.openapi)  # made once, and other requests need not wait for it
         await app(exchange.scope, exchange.receive, exchange.send)
 
-    predict = PredictRoute(predictor, settings)
+    predict = PredictRoute(predictor, settings, package)
     direct = dict.fromkeys((*PATHS, *(f"{path}/" for path in PATHS)), predict)
     return FrontDoor(app, {**direct, app.openapi_url or "": describe})
 

@@ -62,9 +62,9 @@ def _options(
     """Serve any MD.ai model package: isolated, fast, observable. Independent of MD.ai."""
 
 
-Package = Annotated[
-    Path, typer.Argument(metavar="PACKAGE", help="A .zip, a .tar.gz or a folder with .mdai/ in it.", show_default=False)
-]
+_WHAT_A_PACKAGE_IS = "A .zip, a .tar.gz or a folder with .mdai/ in it, or a platform export."
+
+Package = Annotated[Path, typer.Argument(metavar="PACKAGE", help=_WHAT_A_PACKAGE_IS, show_default=False)]
 
 
 def _option(name: str, help_text: str, metavar: str) -> Any:
@@ -102,6 +102,9 @@ OfflineOption = Annotated[
 ]
 ModelRootOption = Annotated[
     Text, _option("--model-root", "Folder inside the package that holds .mdai, where there are several.", "PATH")
+]
+ModelVersionOption = Annotated[
+    Text, _option("--model-version", "Version of a platform export, N of source/vN.zip (default: the highest).", "N")
 ]
 CacheOption = Annotated[
     Text, _option("--cache-dir", "Where environments are kept (default: mdai-model in the user's cache).", "PATH")
@@ -148,6 +151,7 @@ def serve(
         typer.Option("--strict", help="Judge outputs exactly as the reference server does.", show_default=False),
     ] = None,
     model_root: ModelRootOption = None,
+    model_version: ModelVersionOption = None,
     cache_dir: CacheOption = None,
     log_level: Annotated[
         Text, _option("--log-level", "Least level that is logged (default info).", "debug|info|warning|error")
@@ -180,7 +184,7 @@ def serve(
 def env(
     package: Annotated[
         Path | None,
-        typer.Argument(metavar="PACKAGE", help="A .zip, a .tar.gz or a folder with .mdai/ in it.", show_default=False),
+        typer.Argument(metavar="PACKAGE", help=_WHAT_A_PACKAGE_IS, show_default=False),
     ] = None,
     environment: EnvironmentOption = None,
     python: PythonOption = None,
@@ -205,6 +209,7 @@ def env(
     offline: OfflineOption = None,
     exclude_newer: ExcludeNewerOption = None,
     model_root: ModelRootOption = None,
+    model_version: ModelVersionOption = None,
     cache_dir: CacheOption = None,
     list_cache: Annotated[
         bool,
@@ -256,6 +261,7 @@ def env(
             "offline": offline,
             "wheelhouse": wheelhouse if offline else None,
             "model_root": model_root,
+            "model_version": model_version,
             "cache_dir": cache_dir,
         },
         lock=lock,

@@ -51,9 +51,10 @@ def show_environment(
             )
         except EnvironmentBuildError as error:
             fail(error.text, code=1)
-        if made is not None and not source.is_dir():
+        if made is not None and package.root.is_relative_to(run.scratch.resolve()):
             typer.echo(made.text, nl=False)
-            _tell(f"{source} is an archive and is not changed: put what was printed into it as .mdai/{LOCK}.")
+            what = str(source) if package.version is None else f"version {package.version} of the export"
+            _tell(f"{what} is an archive and is not changed: put what was printed into it as .mdai/{LOCK}.")
             return
         if made is not None:
             _write(made, package)

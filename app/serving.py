@@ -34,6 +34,8 @@ def run_server(source: Path, options: Mapping[str, Any]) -> None:
     request = environment_request(settings)
     with ending_on_signals(), RunFolder() as run:
         package = opened(source, run, settings)
+        if package.version is not None:
+            log.info("%s", _export_line(package))
         choose_devices = _devices(package, settings)
         for warning in (*stray_variables(), *package.warnings, *_ignored(package, settings)):
             log.warning("%s", warning)
@@ -64,10 +66,26 @@ def opened(source: Path, run: RunFolder, settings: Settings) -> ModelPackage:
     is_python_chosen = settings.python is not None or settings.environment != "auto"
     try:
         return open_package(
-            source, scratch=run.scratch, model_root=settings.model_root, is_python_chosen=is_python_chosen
+            source,
+            scratch=run.scratch,
+            model_root=settings.model_root,
+            model_version=settings.model_version,
+            is_python_chosen=is_python_chosen,
         )
     except PackageError as error:
         fail(error.text)
+
+
+def _export_line(package: ModelPackage) -> str:
+    """What is served of a platform export."""
+    count = len(package.label_classes)
+    facts = [
+        f"version{'' if len(package.versions) == 1 else 's'} {', '.join(map(str, package.versions))}",
+        f"scope {package.scope or 'unknown'}",
+        f"{count} label class{'' if count == 1 else 'es'}",
+    ]
+    name = package.name.removesuffix(f" v{package.version}")
+    return f"serving version {package.version} of export {name} ({'; '.join(facts)})"
 
 
 def _devices(package: ModelPackage, settings: Settings) -> Callable[[], DevicePlan]:

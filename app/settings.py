@@ -98,6 +98,16 @@ def _python_version(value: object) -> object:
     return value
 
 
+def _model_version(value: object) -> object:
+    """`3`, or `v3` as the archive is called; what is not text is left to pydantic. Raises ValueError."""
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"\s*v?(\d{1,9})\s*", value, re.ASCII | re.IGNORECASE)
+    if found is None:
+        raise ValueError(f"{value!r} is not a version of an export; write 3 for source/v3.zip")
+    return int(found[1])
+
+
 def _moment(value: object) -> object:
     """A day, or a time with its offset from UTC; kept as it was written. Raises ValueError."""
     if isinstance(value, str):
@@ -114,6 +124,7 @@ Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, lt=math.inf)]
 Moment = Annotated[str, BeforeValidator(_moment)]
 PythonVersion = Annotated[str, BeforeValidator(_python_version)]
+ModelVersion = Annotated[int, BeforeValidator(_model_version)]
 Port = Annotated[int, BeforeValidator(_ignore_service_link), Field(ge=0, le=65535)]
 
 
@@ -141,6 +152,7 @@ class Settings(BaseSettings):
     max_queue: int = Field(16, ge=0, le=100_000, description="requests that may wait, for each worker")
     strict: bool = Field(False, description="judge outputs exactly as the reference server does")
     model_root: str | None = Field(None, min_length=1, description="folder inside the package that holds .mdai")
+    model_version: ModelVersion | None = Field(None, ge=0, description="version of a platform export; default: newest")
     cache_dir: Path = Field(default_factory=_default_cache_dir, description="built environments and model homes")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"

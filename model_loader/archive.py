@@ -21,7 +21,7 @@ from model_loader.tar_members import BLOCK, is_tar_header, tar_members
 from model_loader.unpacking import Unpacking
 from model_loader.zip_members import zip_members
 
-__all__ = ["DEFAULT_LIMITS", "ArchiveLimits", "extract"]
+__all__ = ["DEFAULT_LIMITS", "ArchiveLimits", "Meter", "extract"]
 
 _FOREIGN = {
     b"BZh": "a bzip2 file",
@@ -33,30 +33,41 @@ _FOREIGN = {
 _EXPECTED = "A model package is a .zip, a .tar.gz or a folder: pack the model as one of these, or serve its folder"
 
 
-def extract(archive: Path, target: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> None:
-    """Unpack `archive` into the new folder `target`, whose parent exists.
+def extract(
+    archive: Path,
+    target: Path,
+    limits: ArchiveLimits = DEFAULT_LIMITS,
+    *,
+    shown: str | None = None,
+    around: Meter | None = None,
+) -> Meter:
+    """Unpack `archive`, which messages call `shown`, into the new folder `target`, whose parent exists.
 
     The members are written beside `target`, which appears by a rename once everything is there. On every
-    error the disk is as it was. Raises ArchiveError: no archive, damaged, unsafe, over a limit, or no room.
+    error the disk is as it was. Returns what counted the bytes; given as `around` for an archive that came out of this
+    one, the limits hold for both together. Raises ArchiveError: no archive, damaged, unsafe, over a limit, or no room.
     """
+    shown = shown or printable(archive.name)
     try:
+        size = archive.stat().st_size
+        meter = around.nested(size) if around else Meter(limits, size)
         beside = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=target.parent))
         try:
-            meter = Meter(limits, archive.stat().st_size)
             with contextlib.closing(_members(archive, meter)) as members:
                 Unpacking(beside, meter).unpack(members)
             beside.rename(target)
         except BaseException:
             shutil.rmtree(beside, ignore_errors=True)
             raise
+        return meter
     except ArchiveError as error:
-        raise ArchiveError(_sentence(archive, error.text)) from error
+        raise ArchiveError(_sentence(shown, error.text)) from error
     except OSError as error:
-        raise ArchiveError(_sentence(archive, _explain(error, target.parent))) from error
+        raise ArchiveError(_sentence(shown, _explain(error, target.parent))) from error
 
 
-def _sentence(archive: Path, reason: str) -> str:
-    return f"{printable(archive.name)} cannot be unpacked: {reason} Nothing was kept."
+def _sentence(shown: str, reason: str) -> str:
+    return f"{shown} cannot be unpacked: {reason} Nothing was kept."
 
 
 def _explain(error: OSError, folder: Path) -> str:

@@ -50,23 +50,41 @@ class Member:
 
 
 class Meter:
-    """Counts what comes out of one archive of `archive_bytes` and stops it at a limit."""
+    """Counts what comes out of one archive of `archive_bytes` and stops it at a limit.
 
-    def __init__(self, limits: ArchiveLimits, archive_bytes: int) -> None:
+    What comes out of an archive that lay in another counts for that one as well: see `nested`.
+    """
+
+    def __init__(self, limits: ArchiveLimits, archive_bytes: int, around: "Meter | None" = None) -> None:
         self.limits = limits
         self._ratio_bytes = max(limits.ratio_floor, limits.ratio * archive_bytes)
         self._decoded = 0
         self._written = 0
+        self._members = 0
+        self._around = around
+        self._called = "it"
+
+    def nested(self, archive_bytes: int) -> "Meter":
+        """For an archive that came out of this one, which has all been unpacked.
+
+        An archive packed twice cannot unpack to more than one packed once: the limits hold for both together.
+        """
+        self._called = "what it lies in"
+        return Meter(self.limits, archive_bytes, self)
 
     def decoded(self, count: int) -> None:
         """`count` more bytes came out of the decompressor, to be written or not."""
         self._decoded += count
         self._check_ratio(self._decoded)
+        if self._around:
+            self._around.decoded(count)
 
     def announced(self, total: int) -> None:
         """The archive says that it holds `total` bytes: too much is refused before anything is written."""
-        self._check_total(total)
-        self._check_ratio(total)
+        self._check_total(self._written + total)
+        self._check_ratio(self._decoded + total)
+        if self._around:
+            self._around.announced(total)
 
     def written(self, name: str, member_total: int, count: int) -> None:
         """`count` more bytes of the member `name` are about to be written, `member_total` with them."""
@@ -76,20 +94,25 @@ class Meter:
             )
         self._written += count
         self._check_total(self._written)
+        if self._around:
+            self._around.written(name, member_total, count)
 
     def counted(self, members: int) -> None:
         """The archive holds at least `members` files and folders."""
-        if members > self.limits.members:
-            raise ArchiveError(f"it holds more than {self.limits.members:,} files and folders. {_TRUSTED}")
+        self._members = max(self._members, members)
+        total = members + (self._around._members if self._around else 0)
+        if total > self.limits.members:
+            called = self._around._called if self._around and members <= self.limits.members else self._called
+            raise ArchiveError(f"{called} holds more than {self.limits.members:,} files and folders. {_TRUSTED}")
 
     def _check_total(self, total: int) -> None:
         if total > self.limits.total_bytes:
-            raise ArchiveError(f"it unpacks to more than {_size(self.limits.total_bytes)}. {_TRUSTED}")
+            raise ArchiveError(f"{self._called} unpacks to more than {_size(self.limits.total_bytes)}. {_TRUSTED}")
 
     def _check_ratio(self, total: int) -> None:
         if total > self._ratio_bytes:
             raise ArchiveError(
-                f"it unpacks to more than {self.limits.ratio} times its own size, as archives do that are "
+                f"{self._called} unpacks to more than {self.limits.ratio} times its own size, as archives do that are "
                 f"made to fill a disk. {_TRUSTED}"
             )
 

@@ -5,8 +5,8 @@
     ModelLoaderError
     ├── PackageError               the package cannot be served; nothing was started
     │   ├── ArchiveError           not an archive, unsafe, or over a limit
-    │   ├── LayoutError            no `.mdai/mdai_deploy.py`, or two of them
-    │   └── ConfigError            config.yaml says something that has no meaning
+    │   ├── LayoutError            no `.mdai/mdai_deploy.py`, or two of them; no such version of an export
+    │   └── ConfigError            config.yaml, or an export's model.json, says something that has no meaning
     ├── EnvironmentBuildError      the model's Python environment cannot be made
     │   ├── InterpreterNotFound    the Python that `base_image` asks for is not here
     │   └── InstallFailed          requirements.txt cannot be installed
@@ -57,11 +57,11 @@ class ArchiveError(PackageError):
 
 
 class LayoutError(PackageError):
-    """The package does not have exactly one `.mdai/mdai_deploy.py`."""
+    """The package does not have exactly one `.mdai/mdai_deploy.py`, or the export not the version."""
 
 
 class ConfigError(PackageError):
-    """The package's config.yaml has no meaning."""
+    """The package's config.yaml, or the export's model.json, has no meaning."""
 
 
 class EnvironmentBuildError(ModelLoaderError):

@@ -85,6 +85,7 @@ def _plan(
         hidden=environment.hidden,
         root=package.root,
         import_folders=package.import_folders,
+        label_classes=package.label_classes,
         working_directory=folder.path,
         environment=worker_environment(environ, environment.python, home, folder.temp, variables),
         device=device,

@@ -1,16 +1,20 @@
-"""Find the model root in a package: the folder that holds `.mdai/mdai_deploy.py`.
+"""Find the model root in a package: the folder that holds `.mdai/mdai_deploy.py`; or the export that wraps it.
 
 `.mdai` may lie at any depth and the shallowest wins. Nowhere else is `mdai_deploy.py` looked for: real
 packages carry an older one beside it.
+
+A model root wins over a platform export at whatever depth: what is served as it lies needs no unwrapping, and a
+package may carry exports among its data. But the folders that an export's versions were unpacked to belong to the
+export.
 """
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from model_loader.errors import LayoutError
+from model_loader.export import MODEL_JSON, SOURCE, Export, export_at, is_described, misnamed_versions
 from model_loader.member_paths import printable
 
 MDAI = ".mdai"
@@ -18,6 +22,7 @@ DEPLOY = "mdai_deploy.py"
 
 _NOT_THE_PACKAGES_OWN = {"__pycache__", "__MACOSX", ".git", "site-packages", "dist-packages", "node_modules"}
 _MAX_FOLDERS = 20_000
+_MOST_LISTED = 10
 
 
 @dataclass(frozen=True)
@@ -97,30 +102,62 @@ class _Search:
     roots: list[Path] = field(default_factory=list)
     bare: list[Path] = field(default_factory=list)
     stray: list[Path] = field(default_factory=list)
-    exports: list[Path] = field(default_factory=list)
+    exports: list[Export] = field(default_factory=list)
+    """The shallowest ones."""
+    wrapped: set[Path] = field(default_factory=set)
+    """Where exports of any depth keep their versions."""
+    described: list[Path] = field(default_factory=list)
+    """Folders with a model.json, of whatever kind."""
     empty: bool = True
     complete: bool = True
 
 
-def find_model_root(top: Path, *, source: str, unpacked: bool, model_root: str | None = None) -> Path:
-    """The folder below `top` that holds `.mdai/mdai_deploy.py`.
+@dataclass(frozen=True)
+class Located:
+    """Where the model is: a `root`, or an export and what `--model-root` says of the inside of its versions.
+
+    Beside a root, `passed_over` is an export that is not served.
+    """
+
+    root: Path | None = None
+    export: Export | None = None
+    inner_root: str | None = None
+    passed_over: Export | None = None
+
+
+def locate_model(
+    top: Path, *, source: str, unpacked: bool, model_root: str | None = None, chosen_by: str = ""
+) -> Located:
+    """The folder below `top` that holds `.mdai/mdai_deploy.py`, or the platform export there.
 
     `source` is what the package is called in messages, `unpacked` says that it was an archive. `model_root`
-    chooses among several: a path relative to `top`. Raises LayoutError.
+    chooses among several: a path relative to `top`, or to a version of the export. `chosen_by` stands before what the
+    option is told to be: the path to the export that `top` is a version of. Raises LayoutError.
     """
     if model_root is not None:
         return _chosen(top, model_root, source)
     found = _search(top)
     if len(found.roots) == 1:
-        return found.roots[0]
+        return Located(root=found.roots[0], passed_over=next(iter(found.exports), None))
     if found.roots:
-        shown = [_relative(root, top) for root in found.roots]
-        listed = ", ".join(f"{path}/{MDAI}" for path in shown[:10]) + (", …" if len(shown) > 10 else "")
+        shown = [relative(root, top) for root in found.roots]
         raise LayoutError(
-            f"{source} holds {len(shown)} models at the same depth: {listed}. Choose one, for example "
-            f"with `--model-root {shown[0]}`."
+            f"{source} holds {len(shown)} models at the same depth: {_listed([f'{path}/{MDAI}' for path in shown])}. "
+            f"Choose one, for example with `--model-root {chosen_by}{shown[0]}`."
         )
+    if len(found.exports) > 1:
+        names = [relative(export.model_json, top) for export in found.exports]
+        raise LayoutError(
+            f"{source} holds {len(names)} platform exports at the same depth: {_listed(names)}. "
+            f"Choose one, for example with `--model-root {relative(found.exports[0].folder, top)}`."
+        )
+    if found.exports:
+        return Located(export=found.exports[0])
     raise LayoutError(f"{source} {_why_not(found, top, unpacked)}")
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:_MOST_LISTED]) + (", …" if len(names) > _MOST_LISTED else "")
 
 
 def _search(top: Path) -> _Search:
@@ -132,45 +169,60 @@ def _search(top: Path) -> _Search:
             found.complete = False
             break
         found.empty = found.empty and not folder.files
-        if _has_model(folder.path):
+        if _has_model(folder.path) and found.wrapped.isdisjoint(folder.path.parents):
             found.roots.append(folder.path)
         if folder.path.name == MDAI:
             found.bare.append(folder.path)
         elif DEPLOY in folder.files:
             found.stray.append(folder.path / DEPLOY)
-        if "model.json" in folder.files:
-            found.exports += sorted((folder.path / "source").glob("*.zip"), key=_version)
+        if MODEL_JSON in folder.files:
+            _note_export(found, folder.path)
     return found
 
 
-def _chosen(top: Path, model_root: str, source: str) -> Path:
+def _note_export(found: _Search, folder: Path) -> None:
+    found.described.append(folder)
+    export = export_at(folder)
+    if export is None:
+        return
+    if not found.exports or len(found.exports[0].folder.parts) == len(folder.parts):
+        found.exports.append(export)
+    if export.is_described:
+        found.wrapped.add(export.source)
+
+
+def _chosen(top: Path, model_root: str, source: str) -> Located:
     parts = PurePosixPath(model_root).parts
     if parts and parts[-1] == MDAI:
         parts = parts[:-1]
     if PurePosixPath(model_root).is_absolute() or ".." in parts:
         raise LayoutError(f"--model-root is {model_root!r}; it must be a path inside {source}, such as `a/model`.")
     root = top.joinpath(*parts)
-    if not _has_model(root):
-        raise LayoutError(
-            f"--model-root is {model_root!r}, but {source} has no {_relative(root / MDAI / DEPLOY, top)}. "
-            f"Name the folder that holds {MDAI}, or leave the option out."
-        )
-    return root
+    if _has_model(root):
+        return Located(root=root)
+    for length in range(len(parts), -1, -1):
+        if export := export_at(top.joinpath(*parts[:length])):
+            return Located(export=export, inner_root="/".join(parts[length:]) or None)
+    exports = _search(top).exports
+    if len(exports) == 1:
+        return Located(export=exports[0], inner_root="/".join(parts))
+    raise LayoutError(
+        f"--model-root is {model_root!r}, but {source} has no {relative(root / MDAI / DEPLOY, top)}. "
+        f"Name the folder that holds {MDAI}, or leave the option out."
+    )
 
 
 def _why_not(found: _Search, top: Path, unpacked: bool) -> str:
     """What to say, after the package's name, when no model root was found."""
-    if found.exports:
-        inner = found.exports[-1]
-        do = f"Unpack it and serve `{_relative(inner, top)}`" if unpacked else f"Serve `{inner}`"
-        return f"is a platform export, which wraps the package itself. {do}."
+    if unwrapped := next(filter(is_described, found.described[:_MOST_LISTED]), None):
+        return _lost_versions(unwrapped, top)
     if top.name == MDAI and not unpacked:
         return f"is a {MDAI} folder itself. Serve the folder that holds it, `{top.parent}`."
     if found.bare:
         names = sorted(path.name for path in found.bare[0].iterdir())
         holds = printable(", ".join(names[:8])) or "nothing"
         return (
-            f"has the folder {_relative(found.bare[0], top)}, but no {DEPLOY} in it (it holds {holds}). "
+            f"has the folder {relative(found.bare[0], top)}, but no {DEPLOY} in it (it holds {holds}). "
             f"Put {DEPLOY} there, with the class MDAIModel."
         )
     if not found.complete:
@@ -182,7 +234,7 @@ def _why_not(found: _Search, top: Path, unpacked: bool) -> str:
 
 def _lost_folder(found: _Search, top: Path, unpacked: bool) -> str:
     text = f"has no folder named {MDAI}"
-    stray = [_relative(path, top) for path in found.stray[:1]]
+    stray = [relative(path, top) for path in found.stray[:1]]
     if stray:
         text += f"; {stray[0]} is there, but only {MDAI}/{DEPLOY} is read"
     if unpacked:
@@ -200,11 +252,20 @@ def _lost_folder(found: _Search, top: Path, unpacked: bool) -> str:
     )
 
 
-def _relative(path: Path, top: Path) -> str:
+def _lost_versions(folder: Path, top: Path) -> str:
+    """An export's model.json without an archive that could be a version."""
+    source = folder / SOURCE
+    text = f"has the {MODEL_JSON} of a platform export, {relative(folder / MODEL_JSON, top)}, but"
+    if not source.is_dir():
+        return f"{text} no folder {SOURCE} beside it, which holds the versions. Serve the whole export."
+    if names := misnamed_versions(source):
+        return (
+            f"{text} no version in {relative(source, top)} (it holds {printable(_listed(names))}). "
+            "A version is named vN.zip, such as v3.zip: rename the archive."
+        )
+    return f"{text} no vN.zip in {relative(source, top)}. Export the model again, with a version."
+
+
+def relative(path: Path, top: Path) -> str:
+    """`path` for people, as it lies below `top`."""
     return printable(path.relative_to(top).as_posix())
-
-
-def _version(path: Path) -> tuple[int, str]:
-    """Sorts `v10.zip` after `v9.zip`."""
-    number = re.search(r"\d+", path.stem)
-    return (int(number[0]) if number and len(number[0]) < 10 else 0, path.name)

@@ -1,20 +1,23 @@
 """A model package: opened, its layout checked, its configuration read."""
 
+import contextlib
 import difflib
 import itertools
 import os
 import shutil
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from model_loader.archive import DEFAULT_LIMITS, ArchiveLimits, extract
+from model_loader.archive import DEFAULT_LIMITS, ArchiveLimits, Meter, extract
 from model_loader.config import ModelConfig, load_config
 from model_loader.digest import content_digest
 from model_loader.errors import ArchiveError, LayoutError
-from model_loader.layout import MDAI, find_model_root, folders
+from model_loader.export import Export
+from model_loader.layout import MDAI, Located, folders, locate_model, relative
 from model_loader.member_paths import printable
 
 _REQUIREMENTS = "requirements.txt"
@@ -27,12 +30,21 @@ class ModelPackage:
 
     `name` is for people. `root`, absolute, is the folder that holds `.mdai`. `warnings` are whole sentences, most
     of them about config.yaml.
+
+    The rest is what a platform export says of the model; a plain package has none of it. `label_classes`, as a
+    request has them, are for requests that bring none. `scope` is what the platform sends at a time ("INSTANCE",
+    "SERIES", "STUDY" …), in upper case.
     """
 
     name: str
     root: Path
     config: ModelConfig
     warnings: tuple[str, ...]
+    version: int | None = None
+    versions: tuple[int, ...] = ()
+    """All that the export holds, sorted."""
+    scope: str | None = None
+    label_classes: tuple[dict[str, Any], ...] = ()
 
     @property
     def mdai(self) -> Path:
@@ -78,16 +90,18 @@ def open_package(
     *,
     scratch: Path,
     model_root: str | None = None,
+    model_version: int | None = None,
     is_python_chosen: bool = False,
     limits: ArchiveLimits = DEFAULT_LIMITS,
 ) -> ModelPackage:
-    """Open a .zip, a .tar.gz or a folder.
+    """Open a .zip, a .tar.gz or a folder: a package, or a platform export of several versions of one.
 
     A folder is served where it lies and never written to. An archive is unpacked below `scratch`, which
     belongs to the caller, who deletes it. `model_root` chooses among several models: the path, relative to
-    the package, of the folder that holds `.mdai`. Where the operator has chosen the Python, a base_image that has
-    no meaning here is a warning. Raises ArchiveError, LayoutError or ConfigError, and then
-    leaves nothing below `scratch`.
+    the package, of the folder that holds `.mdai`; of an export it is the export's folder, or a path inside the
+    version. `model_version` chooses a version of an export, by default the highest. Where the operator has chosen
+    the Python, a base_image that has no meaning here is a warning. Raises ArchiveError, LayoutError or ConfigError,
+    and then leaves nothing below `scratch`.
     """
     shown = printable(str(source))
     try:
@@ -97,39 +111,131 @@ def open_package(
         raise LayoutError(f"{shown} cannot be opened: {error.strerror}. Check the path.") from error
     except ValueError:
         raise LayoutError(f"{shown} is not a path. Give a .zip, a .tar.gz or a folder.") from None
+    opening = _Opening(shown, scratch, model_root, model_version, is_python_chosen, limits)
     if kind == stat.S_IFDIR:
         if not os.access(top, os.R_OK | os.X_OK):
             raise LayoutError(f"{shown} cannot be read: permission denied. Make it readable for this user.")
-        name = printable(top.name) or "model"
-        root = find_model_root(top, source=shown, unpacked=False, model_root=model_root)
-        return _described(name, root, is_python_chosen)
+        return opening.package(printable(top.name) or "model", top)
     if kind != stat.S_IFREG:
         raise LayoutError(f"{shown} is neither a file nor a folder. Give a .zip, a .tar.gz or a folder.")
     if source.suffix.lower() in (".py", ".yaml", ".yml"):
         raise ArchiveError(f"{shown} is one file of a package. Serve the folder that holds {MDAI}.")
-    unpacked = _unpack(top, scratch, limits)
-    try:
-        root = find_model_root(unpacked, source=shown, unpacked=True, model_root=model_root)
-        return _described(_archive_name(source), root, is_python_chosen)
-    except BaseException:
+    unpacked, meter = _unpack(top, scratch, limits)
+    with _removed_on_failure(unpacked):
+        package = opening.package(_archive_name(source), unpacked, around=meter)
+    if not package.root.is_relative_to(unpacked):  # an export, of which only one version is needed
         shutil.rmtree(unpacked, ignore_errors=True)
+    return package
+
+
+@dataclass(frozen=True)
+class _Opening:
+    """One call of `open_package`: what its messages call the source, and its options."""
+
+    shown: str
+    scratch: Path
+    model_root: str | None
+    model_version: int | None
+    is_python_chosen: bool
+    limits: ArchiveLimits
+
+    def package(self, name: str, top: Path, *, around: Meter | None = None) -> ModelPackage:
+        """The package in the folder `top`; `around` counted what came out of the archive that it was."""
+        located = locate_model(top, source=self.shown, unpacked=around is not None, model_root=self.model_root)
+        if located.root is None:
+            assert located.export is not None
+            return self._version_of(located.export, located.inner_root, name, top, around)
+        if self.model_version is not None:
+            raise LayoutError(
+                f"--model-version is {self.model_version}, but {self.shown} is no platform export: it holds one model, "
+                f"{relative(located.root / MDAI, top)}. Leave the option out."
+            )
+        package = self._described(name, located.root)
+        return replace(package, warnings=(*package.warnings, *_passed_over(located, top)))
+
+    def _version_of(
+        self, export: Export, inner_root: str | None, name: str, top: Path, around: Meter | None
+    ) -> ModelPackage:
+        facts = export.facts(self._inside(export.model_json, top, around))
+        version = export.newest if self.model_version is None else self.model_version
+        versions = tuple(sorted(export.versions))
+        if version not in export.versions:
+            there = f"version {versions[0]} only" if len(versions) == 1 else f"the versions {_numbers(versions)}"
+            raise LayoutError(
+                f"--model-version is {version}, but {self.shown} holds {there}. "
+                "Choose one that is there, or leave the option out: it is then the highest."
+            )
+        path = export.versions[version]
+        called = self._inside(path, top, around)
+        chosen_by = "" if export.folder == top else relative(export.folder, top) + "/"
+        if path.is_dir():
+            root = _root_of_version(path, called, around is not None, inner_root, chosen_by)
+            package = self._described(name, root)
+        else:
+            unpacked, _ = _unpack(path, self.scratch, self.limits, shown=called, around=around)
+            with _removed_on_failure(unpacked):
+                root = _root_of_version(unpacked, called, True, inner_root, chosen_by)
+                package = self._described(name, root)
+        own_name = facts.name or (name if export.folder == top else printable(export.folder.name))
+        return replace(
+            package,
+            name=f"{own_name} v{version}",
+            warnings=(*facts.warnings, *package.warnings),
+            version=version,
+            versions=versions,
+            scope=facts.scope,
+            label_classes=facts.label_classes,
+        )
+
+    def _inside(self, path: Path, top: Path, around: Meter | None) -> str:
+        """What messages call something inside the source."""
+        inner = relative(path, top)
+        return f"{self.shown}/{inner}" if around is None else f"{inner} in {self.shown}"
+
+    def _described(self, name: str, root: Path) -> ModelPackage:
+        config, warnings = load_config(root / MDAI, is_python_chosen=self.is_python_chosen)
+        return ModelPackage(name, root, config, (*warnings, *_misplaced_requirements(root)))
+
+
+def _root_of_version(top: Path, called: str, unpacked: bool, model_root: str | None, chosen_by: str) -> Path:
+    located = locate_model(top, source=called, unpacked=unpacked, model_root=model_root, chosen_by=chosen_by)
+    if located.root is None:
+        raise LayoutError(f"{called} holds another platform export, not a package. Unpack it and serve that one.")
+    return located.root
+
+
+def _passed_over(located: Located, top: Path) -> Iterator[str]:
+    if located.root and located.passed_over and located.passed_over.is_described:
+        folder = relative(located.passed_over.folder, top)
+        yield (
+            f"{relative(located.root / MDAI, top)} is served, and the platform export of "
+            f"{relative(located.passed_over.model_json, top)} is not; `--model-root {folder}` serves that."
+        )
+
+
+def _numbers(versions: tuple[int, ...]) -> str:
+    return ", ".join(map(str, versions[-20:])) if len(versions) <= 20 else "…, " + ", ".join(map(str, versions[-20:]))
+
+
+@contextlib.contextmanager
+def _removed_on_failure(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
-def _unpack(archive: Path, scratch: Path, limits: ArchiveLimits) -> Path:
+def _unpack(
+    archive: Path, scratch: Path, limits: ArchiveLimits, *, shown: str | None = None, around: Meter | None = None
+) -> tuple[Path, Meter]:
     try:
         scratch.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ArchiveError(f"{scratch} cannot be made to unpack into: {error.strerror}. Set TMPDIR.") from error
     names = (f"package-{number}" for number in itertools.count(1))
     target = next(path for name in names if not (path := scratch.resolve() / name).exists())
-    extract(archive, target, limits)
-    return target
-
-
-def _described(name: str, root: Path, is_python_chosen: bool) -> ModelPackage:
-    config, warnings = load_config(root / MDAI, is_python_chosen=is_python_chosen)
-    return ModelPackage(name, root, config, (*warnings, *_misplaced_requirements(root)))
+    return target, extract(archive, target, limits, shown=shown, around=around)
 
 
 def _misplaced_requirements(root: Path) -> Iterator[str]:

@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from model_loader import orphans
 from model_loader.channel import Channel, Done, Message, Ready, Reply
 from model_loader.death import manner_of
@@ -88,6 +90,7 @@ class WorkerPlan:
     hidden: tuple[Path, ...]
     root: Path
     import_folders: tuple[Path, ...]
+    label_classes: tuple[dict[str, Any], ...]
     working_directory: Path
     environment: dict[str, str]
     device: Device
@@ -131,6 +134,7 @@ class WorkerProcess:
             "root": str(plan.root),
             "import_folders": [str(folder) for folder in plan.import_folders],
             "hidden": [str(folder) for folder in plan.hidden],
+            "label_classes": msgspec.msgpack.encode(plan.label_classes),
         }
         late = LoadTimeout(
             f"the model was not ready within {timeout:g} s and was stopped: importing mdai_deploy.py and MDAIModel()"

@@ -69,7 +69,7 @@ class _Rule(msgspec.Struct, frozen=True):
 
 
 class LabelRules:
-    """The rules for the outputs of one request; none where it brought no label classes."""
+    """The rules for the outputs of one request; none where neither it nor the package brought label classes."""
 
     def __init__(self, label_classes: Sequence[LabelClass]) -> None:
         self._rules: dict[int, _Rule] = {}
@@ -88,7 +88,7 @@ class LabelRules:
         if rule is None:
             yield Doubt(
                 "no class",
-                f"class_index is not among the request's label classes, {self._known}",
+                f"class_index is not among the label classes, {self._known}",
                 number(index),
             )
             return
@@ -122,6 +122,11 @@ def _data_doubts(rule: _Rule, index: int, data: Any) -> Iterator[Doubt]:
     if rule.form and form and form != rule.form:
         fix = f"{rule.name} is drawn as {quoted(rule.mode)}, with {FORM_NAMES[rule.form]}"
         yield Doubt((index, form), f"data holds {FORM_NAMES[form]}", fix=fix)
+
+
+def packaged_label_classes(label_classes: Sequence[dict[str, Any]]) -> tuple[LabelClass, ...]:
+    """The label classes that a package brings for requests without."""
+    return msgspec.convert(label_classes, tuple[LabelClass, ...])
 
 
 def read_label_classes(content: memoryview) -> tuple[tuple[LabelClass, ...], list[str]]:

@@ -57,6 +57,8 @@ class RequestSummary:
     """0 where `annotations` is no list."""
     label_classes: tuple[LabelClass, ...]
     """Those that can be made sense of."""
+    has_label_classes: bool
+    """Whether it brings any list, an empty one too, or something else that the model gets as it is."""
     warnings: tuple[str, ...]
     """Whole sentences."""
 
@@ -97,6 +99,7 @@ class _Reading:
         self._file_count = 0
         self._annotation_count = 0
         self._label_classes: tuple[LabelClass, ...] = ()
+        self._has_label_classes = False
         self._doubts = Findings("files")
         self._warnings: list[str] = []
 
@@ -118,6 +121,7 @@ class _Reading:
             content_bytes=self._walk.jumped,
             annotation_count=self._annotation_count,
             label_classes=self._label_classes,
+            has_label_classes=self._has_label_classes,
             warnings=(*self._doubts.as_doubts(), *self._warnings),
         )
 
@@ -144,6 +148,8 @@ class _Reading:
         place = inside([key]).lstrip(".")
         kind = self._walk.kind(place)
         content = yield from self._value(place, depth=1)
+        if key == "label_classes":
+            self._has_label_classes = kind != "null"
         if key in _EXPECTED and kind not in (_EXPECTED[key], "null"):
             self._warnings.append(f"{key} is {a_kind(kind)} where the interface has a {_EXPECTED[key]}.")
         elif key == "annotations" and kind == "list":

@@ -24,6 +24,22 @@ class ServiceFacts(BaseModel):
     uptime_seconds: float
 
 
+class ClassFacts(BaseModel):
+    """One of the classes of an export."""
+
+    class_index: int
+    name: str | None = Field(description="of its label")
+
+
+class ExportFacts(BaseModel):
+    """What a platform export says of the model."""
+
+    version: int
+    versions: list[int] = Field(description="all that the export holds")
+    scope: str | None = Field(description="what the platform sends at a time: INSTANCE, SERIES, STUDY …")
+    label_classes: list[ClassFacts] = Field(description="for requests that bring none")
+
+
 class ModelFacts(BaseModel):
     """The package that is served."""
 
@@ -31,6 +47,7 @@ class ModelFacts(BaseModel):
     digest: str = Field(description="SHA-256 of the package's content")
     config: dict[str, Any] = Field(description="config.yaml; of `env` only the names")
     warnings: list[str]
+    export: ExportFacts | None = Field(description="what a platform export says of the model; null for a plain package")
 
 
 class Limits(BaseModel):
@@ -112,6 +129,20 @@ def _model_facts(package: ModelPackage, digest: str) -> ModelFacts:
         digest=digest,
         config=config,
         warnings=list(package.warnings),
+        export=_export_facts(package),
+    )
+
+
+def _export_facts(package: ModelPackage) -> ExportFacts | None:
+    if package.version is None:
+        return None
+    return ExportFacts(
+        version=package.version,
+        versions=list(package.versions),
+        scope=package.scope,
+        label_classes=[
+            ClassFacts(class_index=one["class_index"], name=one["label"]["name"]) for one in package.label_classes
+        ],
     )
 
 

@@ -11,6 +11,7 @@ from app.accept import wanted_by
 from app.body import check_declared_length, media_type, receive_body
 from app.exchange import Exchange
 from app.hangup import UntilHangUp
+from app.interface.labels import packaged_label_classes
 from app.interface.outputs import judge_in_slices
 from app.interface.request import RequestSummary, read_request_in_slices
 from app.patience import Patience
@@ -19,6 +20,7 @@ from app.problems import Headers
 from app.refusals import ClientGone, OutOfResources
 from app.settings import Settings
 from model_loader.errors import PredictFailed
+from model_loader.package import ModelPackage
 from model_loader.prediction import PredictRequest
 from model_loader.shared_buffer import SharedBuffer
 
@@ -35,9 +37,10 @@ _LONGEST_WARNINGS = 2000
 class PredictRoute:
     """Serves `PATHS`; the worker's bytes are relayed as they are."""
 
-    def __init__(self, predictor: Predictor, settings: Settings) -> None:
+    def __init__(self, predictor: Predictor, settings: Settings, package: ModelPackage) -> None:
         self._predictor = predictor
         self._settings = settings
+        self._packaged = packaged_label_classes(package.label_classes)
 
     async def __call__(self, exchange: Exchange) -> None:
         if exchange.method != "POST":
@@ -56,9 +59,9 @@ class PredictRoute:
                 with await self._predictor.predict(request) as prediction:
                     body.close()
                     predicted_at = time.perf_counter()
-                    doubts = await judge_in_slices(
-                        prediction.skeleton, summary.label_classes, strict=self._settings.strict
-                    )
+                    # What the model saw: the worker gives a request that brings none those of the package.
+                    classes = summary.label_classes if summary.has_label_classes else self._packaged
+                    doubts = await judge_in_slices(prediction.skeleton, classes, strict=self._settings.strict)
                     _log_doubts(doubts)
                     timings = {
                         "upload": uploaded_at - exchange.started_at,

@@ -124,9 +124,9 @@ def package(tmp_path: Path) -> ModelPackage:
 
 @pytest.fixture
 def make_app(pool: FakePool, package: ModelPackage) -> Callable[..., FrontDoor]:
-    """The application, with options."""
+    """The application, with options, and with another package where one is given."""
 
-    def make(**options: Any) -> FrontDoor:
+    def make(*, package: ModelPackage = package, **options: Any) -> FrontDoor:
         return create_app(Settings(**options), pool, package)
 
     return make

@@ -1,6 +1,7 @@
 """What the service says about itself, to probes, people and tools."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -52,6 +53,19 @@ def test_info_tells_what_is_served_and_no_secrets(client: TestClient, package: A
     assert (facts["state"], facts["reason"]) == ("ready", None)
     assert facts["workers"] == [{"id": 0, "state": "ready", "pid": 1, "device": "cpu"}]
     assert (facts["environment"], facts["devices"]) == ("Python 3.7.16", ["cpu"])
+
+
+def test_info_tells_what_an_export_says(make_app: Callable[..., Any], package: Any) -> None:
+    assert TestClient(make_app()).get("/info").json()["model"]["export"] is None
+    label = {"id": "L", "name": "Lung", "scope": "SERIES"}
+    classes = ({"class_index": 2, "label": label}, {"class_index": 0, "label": label | {"name": None}})
+    exported = replace(package, version=3, versions=(1, 3), scope="SERIES", label_classes=classes)
+    assert TestClient(make_app(package=exported)).get("/info").json()["model"]["export"] == {
+        "version": 3,
+        "versions": [1, 3],
+        "scope": "SERIES",
+        "label_classes": [{"class_index": 2, "name": "Lung"}, {"class_index": 0, "name": None}],
+    }
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/ready", "/version", "/info", "/", "/docs", "/openapi.json"])

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -46,6 +47,47 @@ def test_the_models_list_comes_back_and_the_model_sees_the_body(client: TestClie
 )
 def test_every_name_of_msgpack_is_read_on_both_paths(client: TestClient, path: str, media: str) -> None:
     assert client.post(path, content=BODY, headers={"Content-Type": media}).status_code == 200
+
+
+LUNG = {"class_index": 0, "label": {"id": "L", "name": "Lung", "type": "GLOBAL", "scope": "SERIES"}}
+ODD = {"type": "ANNOTATION", "study_uid": "1.2", "class_index": 7}
+UNCLASSED = {"files": [{"content": DICOM, "content_type": "application/dicom"}]}
+BY_PACKAGE = "class_index is not among the label classes, 0"
+BY_REQUEST = "class_index is not among the label classes, 3"
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        ({}, BY_PACKAGE),
+        ({"label_classes": None}, BY_PACKAGE),
+        ({"label_classes": [{"class_index": 3}]}, BY_REQUEST),
+        ({"label_classes": [{"class_index": 7}]}, None),
+        ({"label_classes": []}, None),
+        ({"label_classes": [{"class_index": "unreadable"}]}, "takes no part in the label rules"),
+        ({"label_classes": {}}, "label_classes is a map where the interface has a list."),
+    ],
+)
+def test_outputs_are_judged_by_the_classes_that_the_model_saw(
+    make_app: Callable[..., Any], pool: Any, package: Any, sent: dict[str, Any], told: str | None
+) -> None:
+    """The worker gives those of an export to a request without, and none to one that says that it has none."""
+    pool.outputs = [ODD]
+    body = msgpack.packb(UNCLASSED | sent)
+    with TestClient(make_app(package=replace(package, version=1, label_classes=(LUNG,)))) as client:
+        answer = client.post("/predict", content=body, headers=MSGPACK)
+    assert (answer.status_code, msgpack.unpackb(answer.content)) == (200, [ODD])
+    assert pool.bodies == [body]
+    warnings = answer.headers.get("x-model-warnings", "")
+    assert (told or "") in warnings and bool(warnings) is bool(told)
+    assert (BY_PACKAGE in warnings) is (told is BY_PACKAGE)
+
+
+def test_the_scope_of_a_packaged_label_asks_for_its_uids(make_app: Callable[..., Any], pool: Any, package: Any) -> None:
+    pool.outputs = [ODD | {"class_index": 0}]
+    with TestClient(make_app(package=replace(package, version=1, label_classes=(LUNG,)))) as client:
+        warnings = client.post("/predict", content=BODY, headers=MSGPACK).headers["x-model-warnings"]
+    assert "series_uid is missing" in warnings and "scope SERIES" in warnings
 
 
 def test_a_form_reaches_the_model_as_msgpack(client: TestClient, pool: Any) -> None:

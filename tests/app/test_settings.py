@@ -41,6 +41,20 @@ def test_the_command_line_wins_over_the_environment(monkeypatch: pytest.MonkeyPa
     assert (settings.max_body, settings.grace) == (5_000_000, 30)
 
 
+@pytest.mark.parametrize(("text", "version"), [("3", 3), ("v12", 12), (" V0 ", 0), (7, 7)])
+def test_a_version_of_an_export_is_a_number_or_named_like_its_archive(text: object, version: int) -> None:
+    assert load_settings({"model_version": text}).model_version == version
+
+
+@pytest.mark.parametrize("text", ["", "newest", "-1", "1.5", "v", "3.zip", "٣", "9" * 10, -1])
+def test_any_other_version_is_refused(text: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError, match=r"^--model-version: "):
+        load_settings({"model_version": text})
+    monkeypatch.setenv("MDAI_MODEL_MODEL_VERSION", "latest")
+    with pytest.raises(SettingsError, match=r"^MDAI_MODEL_MODEL_VERSION: 'latest' is not a version of an export"):
+        load_settings()
+
+
 @pytest.mark.parametrize(
     ("text", "size"),
     [("5MB", 5_000_000), ("2GiB", 2**31), ("1048576", 2**20), ("1.5 kb", 1500), ("10M", 10**7), ("3b", 3)],

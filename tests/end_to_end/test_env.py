@@ -8,6 +8,7 @@ import pytest
 
 from tests.building import OWN, open_with, write_wheel
 from tests.end_to_end.conftest import COMMAND
+from tests.exports import DEPLOY, export_files, written
 
 pytest_plugins = ("tests.building_places",)
 
@@ -38,6 +39,18 @@ def test_an_environment_is_locked_listed_and_pruned(tmp_path: Path, machine: dic
     assert "2 environments" in env(machine, "--list").stdout
     assert env(machine, "--prune").stdout.startswith("0 environments deleted, 2 left, 0 of them in use")
     assert "2 environments deleted, 0 left" in env(machine, "--prune", "--unused-for", "0d").stdout
+
+
+def test_the_lock_of_a_version_of_an_export_is_printed_and_not_lost(tmp_path: Path, machine: dict[str, str]) -> None:
+    """In a folder, too, a version is an archive."""
+    files = {".mdai/mdai_deploy.py": DEPLOY, ".mdai/requirements.txt": "tiny\n"}
+    export = written(tmp_path / "export", export_files("", {2: files}))
+    locked = env(machine, export, "--lock")
+    assert "tiny==1.0" in locked.stdout
+    assert locked.stderr.splitlines()[-1] == (
+        "version 2 of the export is an archive and is not changed: put what was printed into it as"
+        " .mdai/requirements.lock."
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Opening a package: where the model root is, what it holds, and the sentence when there is none."""
 
-import json
 import os
 import subprocess
 import sys
@@ -244,15 +243,6 @@ def test_the_mdai_folder_itself_is_told_to_step_back(place: Path) -> None:
 def test_an_empty_folder_holds_no_files(place: Path) -> None:
     (place / "source/empty/folders").mkdir(parents=True)
     assert "holds no files. A package is a folder with .mdai/mdai_deploy.py in it." in refusal(place, {})
-
-
-@every_form
-def test_a_platform_export_is_recognised_with_the_newest_inner_archive(place: Path, pack: Packer) -> None:
-    wrapped = {f"lungs/source/v{n}.zip": "x" for n in (1, 9, 10)}
-    text = refusal(place, {"lungs/model.json": json.dumps({"model": {}}), **wrapped}, pack)
-    assert "is a platform export, which wraps the package itself." in text
-    assert "erve `" in text
-    assert "lungs/source/v10.zip`." in text
 
 
 def test_a_model_json_of_something_else_is_no_export(place: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from model_loader.errors import DeadlineExceeded, DiedLoading, ModelRaised, PredictFailed, WorkerDied
 from model_loader.pool import PoolLimits
+from tests.exports import REQUESTED, export_files, written
 from tests.hosting import PACKAGES, PATIENCE, Hosted, is_alive
 from tests.interpreters import OLDEST_AND_NEWEST, SERIES, cache_with_runtimes, interpreter
 
@@ -93,6 +94,24 @@ def test_a_package_sees_just_the_versions_it_pins_though_the_server_could_not_ru
 def test_numpy_imports_beside_a_package_s_own_random(serve: Host, environment: str) -> None:
     served = serve("own_random_and_numpy", environment=environment, preinstalled=("numpy",))
     assert served.note() == {"numpy works": True, "own random": False}
+
+
+def test_a_request_without_label_classes_gets_those_of_the_export_whatever_the_last_one_did_to_them(
+    serve: Host, tmp_path: Path
+) -> None:
+    """Python 3.7 and the newest; a request's own classes come as they are."""
+    code = (PACKAGES / "echoes/.mdai/mdai_deploy.py").read_text()
+    changes = "        note = json.dumps(seen)\n        data['label_classes'].append('mine')\n        return ["
+    changing = code.replace("        return [", changes).replace('"note": json.dumps(seen)', '"note": note')
+    assert changing.count("note") == 3
+    served = serve(written(tmp_path / "export", export_files("", {1: {".mdai/mdai_deploy.py": changing}})))
+    files = [{"content": b"x", "content_type": "text/plain", "dicom_tags": {}}]
+    for absent in ({}, {"label_classes": None}, {}):
+        seen = served.predict({"files": files, **absent}).note
+        assert seen["label_classes"] == list(REQUESTED)
+        assert seen["shared classes"] == [True]
+    for own in ([], [{"class_index": 5, "label": None, "more": [1]}]):
+        assert served.predict({"files": files, "label_classes": own}).note["label_classes"] == own
 
 
 FATAL_AT_PREDICT = [

@@ -38,6 +38,7 @@ class Host:
         self.encoding = encoding
         self.model = None
         self.root = ""
+        self.label_classes = b""
         self.pid = os.getpid()
         self.held = []
         self.incoming = select.poll()
@@ -78,6 +79,7 @@ class Host:
     def load(self, message, _descriptors):
         began = time.monotonic()
         self.root = message["root"]
+        self.label_classes = message["label_classes"]
         try:
             self.model = loading.load_model(self.root, message["import_folders"], message["hidden"])
         except loading.LoadingFailed as failure:
@@ -155,7 +157,11 @@ class Host:
     def decode(self, body, size):
         with mmap.mmap(body, size, access=mmap.ACCESS_READ) as mapping:
             message = self.msgpack.unpackb(mapping, raw=False, strict_map_key=True)
-        return request.adapt(message)
+        return request.adapt(message, self.default_label_classes)
+
+    def default_label_classes(self):
+        """Those that the package brings, for a request without."""
+        return self.msgpack.unpackb(self.label_classes, raw=False)
 
 
 def _last_words(error):

@@ -1,17 +1,19 @@
 """From the request as it was sent to the `data` that `predict` gets."""
 
 
-def adapt(message):
+def adapt(message, label_classes=list):
     """`message` as models expect it: the lists and mappings they index are there, and the files point at them.
 
-    Missing or null `annotations`, `label_classes` and `args` become empty (most public models index them without
-    looking). Each file gets `annotations` and `label_classes` by reference unless it has its own, as the documentation
-    says. Raises ValueError where there are no files to speak of.
+    Missing or null `annotations` and `args` become empty (most public models index them without looking), and
+    `label_classes` what the function of that name makes: a new list each time, as the model may change it. A list that
+    was sent stays, an empty one too: it is how a client says that there are none. Each file gets `annotations` and
+    `label_classes` by reference unless it has its own, as the documentation says. Raises ValueError where there are no
+    files to speak of.
     """
     if not isinstance(message, dict) or not isinstance(message.get("files"), list):
         raise ValueError("the request is no map with a list under 'files'")
     data = RequestData(message)
-    for key, empty in (("annotations", list), ("label_classes", list), ("args", dict)):
+    for key, empty in (("annotations", list), ("label_classes", label_classes), ("args", dict)):
         if data.get(key) is None:
             data[key] = empty()
     for file in data["files"]:

@@ -4,14 +4,15 @@ Both sides import this module, so it keeps to Python 3.7 and imports nothing but
 
 A frame is a 4-byte big-endian length and a msgpack map of that many bytes. The parent speaks first:
 
-    parent -> worker   {"do": "load", "root", "import_folders", "hidden"}
+    parent -> worker   {"do": "load", "root", "import_folders", "hidden", "label_classes"}
     worker -> parent   {"ready": {"python", "pid", "seconds"}}
                        or {"failed": {"kind", "text", "traceback"}}
     parent -> worker   {"do": "predict", "id", "size", "accept"} + 2 descriptors: request, response
     worker -> parent   {"done": {"size", "skeleton", "timings"}}
                        or {"error": {"kind", "text", "traceback"}}
 
-Every frame is small. The response's bytes and, behind them, the skeleton's lie in the response buffer; "size" and
+Every frame is small. "label_classes" are those for requests without any, packed once more, so that each request gets
+a list of its own. The response's bytes and, behind them, the skeleton's lie in the response buffer; "size" and
 "skeleton" are their lengths. Errors cross as data: a kind from the lists below, a text for people, the model's
 own traceback.
 

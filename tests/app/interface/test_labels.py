@@ -107,7 +107,7 @@ def test_only_annotations_are_drawn() -> None:
 
 def test_a_class_is_among_the_requests() -> None:
     (warning,) = said(output(class_index=7), {}, {})
-    assert warning.startswith("class_index is not among the request's label classes, 0, 1")
+    assert warning.startswith("class_index is not among the label classes, 0, 1")
     assert said(output(class_index=1), {}, {}) == []
     assert said(output(class_index=1.0), {}, {}) == [], "an integral float is the same class"
     assert said(output(class_index=None, type="TEXT"), {}, {}) == []

@@ -228,6 +228,7 @@ def test_a_good_request_is_summed_up() -> None:
         content_bytes=7,
         annotation_count=2,
         label_classes=(LabelClass(class_index=3, label=label),),
+        has_label_classes=True,
         warnings=(),
     )
 

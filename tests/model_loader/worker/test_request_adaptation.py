@@ -61,6 +61,21 @@ def test_a_file_keeps_annotations_and_classes_of_its_own() -> None:
     assert (file["annotations"], file["label_classes"]) == ([5], [])
 
 
+@pytest.mark.parametrize("absent", [{}, {"label_classes": None}])
+def test_a_request_without_label_classes_gets_a_new_list_of_the_package_s(absent: dict[str, Any]) -> None:
+    made = [adapt({"files": [image(), image(label_classes=[7])], **absent}, lambda: [{"class_index": 1}]) for _ in "ab"]
+    for data in made:
+        assert data["label_classes"] == [{"class_index": 1}]
+        assert data["files"][0]["label_classes"] is data["label_classes"]
+        assert data["files"][1]["label_classes"] == [7]
+    assert made[0]["label_classes"] is not made[1]["label_classes"]
+
+
+@pytest.mark.parametrize("sent", [[], [{"class_index": 5}], {}, 0, ""])
+def test_label_classes_that_were_sent_stay_whatever_they_are(sent: Any) -> None:
+    assert adapt({"files": [], "label_classes": sent}, lambda: [1])["label_classes"] is sent
+
+
 def test_the_content_is_not_copied() -> None:
     content = bytes(1000)
     assert adapt({"files": [{"content": content}]})["files"][0]["content"] is content
