@@ -21,7 +21,7 @@ from model_loader.tar_members import BLOCK, is_tar_header, tar_members
 from model_loader.unpacking import Unpacking
 from model_loader.zip_members import zip_members
 
-__all__ = ["DEFAULT_LIMITS", "ArchiveLimits", "Meter", "extract"]
+__all__ = ["DEFAULT_LIMITS", "ArchiveLimits", "Meter", "extract", "read_members"]
 
 _FOREIGN = {
     b"BZh": "a bzip2 file",
@@ -64,6 +64,14 @@ def extract(
         raise ArchiveError(_sentence(shown, error.text)) from error
     except OSError as error:
         raise ArchiveError(_sentence(shown, _explain(error, target.parent))) from error
+
+
+def read_members(archive: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> Generator[Member, None, None]:
+    """The members of `archive`, one after the other, those included that `extract` leaves out. To be closed.
+
+    Of a tar everything is decompressed on the way. Raises ArchiveError as `extract` does, or OSError.
+    """
+    yield from _members(archive, Meter(limits, archive.stat().st_size))
 
 
 def _sentence(shown: str, reason: str) -> str:

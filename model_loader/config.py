@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from model_loader.config_yaml import YamlMapping, read_mapping
 from model_loader.errors import ConfigError
+from model_loader.package_warning import PackageWarning, place
 
 BASE_IMAGES = ("py37", "py38", "py39", "py310", "py311", "py312", "py313")
 CUDA_VERSIONS = ("10.0", "10.1", "11.0", "11.3", "11.8", "12.1", "12.2", "12.3", "12.4")
@@ -105,84 +106,101 @@ class ModelConfig(BaseModel):
         return variables
 
 
-def load_config(mdai_folder: Path, *, is_python_chosen: bool = False) -> tuple[ModelConfig, tuple[str, ...]]:
+def config_file(mdai_folder: Path) -> Path | None:
+    """The file that is read; None where there is none."""
+    return next((path for name in _FILE_NAMES if (path := mdai_folder / name).exists()), None)
+
+
+def load_config(mdai_folder: Path, *, is_python_chosen: bool = False) -> tuple[ModelConfig, tuple[PackageWarning, ...]]:
     """Read the configuration in `mdai_folder` and return it with warnings, which are whole sentences.
 
     Where the operator has chosen the Python, a base_image that has no meaning here is one of the warnings.
     Raises ConfigError, naming the file, the line, what was found and what is allowed.
     """
-    present = [name for name in _FILE_NAMES if (mdai_folder / name).exists()]
-    if not present:
+    file = config_file(mdai_folder)
+    if file is None:
         return ModelConfig(), _misnamed(mdai_folder)
-    shown = f"{mdai_folder.name}/{present[0]}"
+    shown = f"{mdai_folder.name}/{file.name}"
     warnings = []
-    if len(present) > 1:
-        warnings.append(f"{mdai_folder.name} holds config.yaml and config.yml; only config.yaml is read.")
-    document = read_mapping(mdai_folder / present[0], shown)
+    if all((mdai_folder / name).exists() for name in _FILE_NAMES):
+        text = f"{mdai_folder.name} holds config.yaml and config.yml; only config.yaml is read."
+        warnings.append(PackageWarning(text, kind="two configs", file=f"{mdai_folder.name}/{_FILE_NAMES[1]}"))
+    document = read_mapping(file, shown)
     warnings += document.warnings
     warnings += _unknown_keys(document, shown)
     given = {key: value for key, value in document.values.items() if isinstance(key, str) and value is not None}
     try:
         config = ModelConfig.model_validate(given)
     except ValidationError as error:
-        faults = _sentences(error, document, shown)
-        if not is_python_chosen or {problem["loc"][0] for problem in error.errors()} != {"base_image"}:
-            raise ConfigError(faults) from None
-        warnings.append(f"{faults} The Python that was chosen for this start is taken.")
+        faults = _faults(error, document)
+        if not is_python_chosen or [key for key, _, _ in faults] != ["base_image"]:
+            text = " ".join(f"{place(shown, line)}: {reason}" for _, line, reason in faults)
+            raise ConfigError(text, file=shown, line=faults[0][1]) from None
+        _, line, reason = faults[0]
+        said = f"{reason} The Python that was chosen for this start is taken."
+        warnings.append(PackageWarning.at(shown, line, said, kind="base image", key="base_image"))
         config = ModelConfig.model_validate({key: given[key] for key in given if key != "base_image"})
     warnings += _doubtful_variables(document, shown)
     return config, tuple(warnings)
 
 
-def _misnamed(mdai_folder: Path) -> tuple[str, ...]:
+def _misnamed(mdai_folder: Path) -> tuple[PackageWarning, ...]:
     try:
         names = sorted(path.name for path in mdai_folder.iterdir())
     except OSError:
         return ()
     return tuple(
-        f"{mdai_folder.name}/{name} is not read: the name must be config.yaml, in lower case."
+        PackageWarning(
+            f"{mdai_folder.name}/{name} is not read: the name must be config.yaml, in lower case.",
+            kind="misnamed config",
+            file=f"{mdai_folder.name}/{name}",
+        )
         for name in names
         if name.lower() in _FILE_NAMES
     )
 
 
-def _unknown_keys(document: YamlMapping, shown: str) -> list[str]:
-    known = tuple(ModelConfig.model_fields)
+def near_keys(name: str) -> list[str]:
+    """The known keys that `name` may stand for, the nearest first."""
+    return difflib.get_close_matches(name.strip().lower(), tuple(ModelConfig.model_fields))
+
+
+def _unknown_keys(document: YamlMapping, shown: str) -> list[PackageWarning]:
     warnings = []
     for key in document.values:
-        if key in known:
+        if key in ModelConfig.model_fields:
             continue
         name = str(key)
-        near = difflib.get_close_matches(name.strip().lower(), known, n=1)
+        near = near_keys(name)
         advice = _PLATFORM_ONLY.get(name) or (f"Did you mean {near[0]!r}?" if near else "")
-        sentence = f"{_place(document, shown, name)}: {_shown(name)} is not a known key and is ignored. {advice}"
-        warnings.append(sentence.rstrip())
+        said = f"{_shown(name)} is not a known key and is ignored. {advice}".rstrip()
+        warnings.append(PackageWarning.at(shown, document.lines.get((name,)), said, kind="unknown key", key=name))
     return warnings
 
 
-def _doubtful_variables(document: YamlMapping, shown: str) -> Iterator[str]:
+def _doubtful_variables(document: YamlMapping, shown: str) -> Iterator[PackageWarning]:
     env = document.values.get("env")
     for name, value in env.items() if isinstance(env, dict) else ():
-        place = f"{_place(document, shown, 'env', str(name))}: env.{name}"
         if value is None:
-            yield f"{place} has no value, so the model sees the text 'None'. Write \"\" for an empty text."
+            doubt = "has no value, so the model sees the text 'None'. Write \"\" for an empty text."
         elif str(name).startswith("PYTHON"):
-            yield f"{place} does not reach the model's own interpreter, only Python programs that the model starts."
+            doubt = "does not reach the model's own interpreter, only Python programs that the model starts."
         elif "$" in str(value):
-            yield f"{place} holds a $, and the model sees it as it stands: variables are not expanded here."
+            doubt = "holds a $, and the model sees it as it stands: variables are not expanded here."
+        else:
+            continue
+        line = document.lines.get(("env", str(name)))
+        yield PackageWarning.at(shown, line, f"env.{name} {doubt}", kind="env", key=str(name))
 
 
-def _sentences(error: ValidationError, document: YamlMapping, shown: str) -> str:
-    texts = []
+def _faults(error: ValidationError, document: YamlMapping) -> list[tuple[str, int | None, str]]:
+    """Of each key that has no meaning: its name, its line and the reason."""
+    faults = []
     for problem in error.errors():
+        key = str(problem["loc"][0])
         reason = problem.get("ctx", {}).get("error", problem["msg"])
-        texts.append(f"{_place(document, shown, str(problem['loc'][0]))}: {reason}")
-    return " ".join(texts)
-
-
-def _place(document: YamlMapping, shown: str, *path: str) -> str:
-    line = document.lines.get(path)
-    return f"{shown}, line {line}" if line else shown
+        faults.append((key, document.lines.get((key,)), str(reason)))
+    return faults
 
 
 def _as_text(value: object, what: str) -> str:

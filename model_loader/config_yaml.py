@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from model_loader.errors import ConfigError
+from model_loader.package_warning import PackageWarning, place
 
 MAX_BYTES = 64 * 1024
 """Largest file that is read. Configurations have a few lines; parsing time grows with the size."""
@@ -29,7 +30,7 @@ class YamlMapping:
 
     values: dict[object, object]
     lines: dict[tuple[str, ...], int]
-    warnings: tuple[str, ...]
+    warnings: tuple[PackageWarning, ...]
 
 
 class _Loader(yaml.SafeLoader):
@@ -66,24 +67,30 @@ def read_mapping(path: Path, shown: str) -> YamlMapping:
         if _weight(root, {}, set()) > 2 * MAX_BYTES:
             raise ConfigError(
                 f"{shown} repeats itself through YAML aliases (`*name`) until it is larger than "
-                f"{2 * MAX_BYTES} characters. Write the values out."
+                f"{2 * MAX_BYTES} characters. Write the values out.",
+                file=shown,
             )
         values = loader.construct_document(root)
     except _AliasCycleError as cycle:
         raise ConfigError(
-            f"{shown}, line {cycle.line}: this value holds an alias (`*name`) to itself. Write the value out."
+            f"{shown}, line {cycle.line}: this value holds an alias (`*name`) to itself. Write the value out.",
+            file=shown,
+            line=cycle.line,
         ) from None
     except yaml.YAMLError as error:
-        raise ConfigError(_explain(error, text, shown)) from None
+        line, reason = _explain(error, text)
+        raise ConfigError(f"{place(shown, line)}: {reason}", file=shown, line=line) from None
     except RecursionError:
-        raise ConfigError(f"{shown} nests too deeply. A configuration has two levels.") from None
+        raise ConfigError(f"{shown} nests too deeply. A configuration has two levels.", file=shown) from None
     if values is None:
         return YamlMapping({}, {}, ())
     if not isinstance(values, dict):
         kind = "a list" if isinstance(values, list) else f"only {str(values)[:40]!r}"
         raise ConfigError(
             f"{shown}, line {_line(root)}: found {kind} where `key: value` lines belong, "
-            "for example `base_image: py310`."
+            "for example `base_image: py310`.",
+            file=shown,
+            line=_line(root),
         )
     return YamlMapping(values, _key_lines(root), tuple(_repeated_keys(root, shown, set())))
 
@@ -91,15 +98,18 @@ def read_mapping(path: Path, shown: str) -> YamlMapping:
 def _read(path: Path, shown: str) -> bytes:
     try:
         if not path.is_file():
-            raise ConfigError(f"{shown} is not a regular file. Put a text file there, or nothing at all.")
+            text = f"{shown} is not a regular file. Put a text file there, or nothing at all."
+            raise ConfigError(text, file=shown)
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"{shown} cannot be read: {error.strerror}. Check its permissions.") from error
+        text = f"{shown} cannot be read: {error.strerror}. Check its permissions."
+        raise ConfigError(text, file=shown) from error
     if len(raw) > MAX_BYTES:
         raise ConfigError(
             f"{shown} is larger than {MAX_BYTES // 1024} kB. A configuration has a few lines; "
-            "data belongs in files of its own."
+            "data belongs in files of its own.",
+            file=shown,
         )
     return raw
 
@@ -111,7 +121,9 @@ def _decode(raw: bytes, shown: str) -> str:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise ConfigError(
-            f"{shown}, line {line}: the byte 0x{raw[error.start]:02x} is not UTF-8. Save the file as UTF-8."
+            f"{shown}, line {line}: the byte 0x{raw[error.start]:02x} is not UTF-8. Save the file as UTF-8.",
+            file=shown,
+            line=line,
         ) from None
 
 
@@ -149,19 +161,17 @@ def _key_lines(root: yaml.Node) -> dict[tuple[str, ...], int]:
     return lines
 
 
-def _repeated_keys(node: yaml.Node, shown: str, seen: set[int]) -> list[str]:
+def _repeated_keys(node: yaml.Node, shown: str, seen: set[int]) -> list[PackageWarning]:
     if id(node) in seen:
         return []
     seen.add(id(node))
-    warnings: list[str] = []
+    warnings: list[PackageWarning] = []
     first: dict[tuple[str, str], int] = {}
     for key, value in _pairs(node):
         name = (key.tag, key.value)
         if name in first:
-            warnings.append(
-                f"{shown}, line {_line(key)}: {key.value[:40]!r} occurs twice (also on line {first[name]}). "
-                "The last one counts."
-            )
+            said = f"{key.value[:40]!r} occurs twice (also on line {first[name]}). The last one counts."
+            warnings.append(PackageWarning.at(shown, _line(key), said, kind="repeated key", key=key.value))
         first.setdefault(name, _line(key))
         warnings += _repeated_keys(value, shown, seen)
     return warnings
@@ -177,16 +187,17 @@ def _line(node: yaml.Node) -> int:
     return int(node.start_mark.line) + 1
 
 
-def _explain(error: yaml.YAMLError, text: str, shown: str) -> str:
+def _explain(error: yaml.YAMLError, text: str) -> tuple[int | None, str]:
+    """The line, where there is one, and the reason."""
     if isinstance(error, yaml.reader.ReaderError):
         line = text.count("\n", 0, error.position) + 1
         character = chr(int(error.character))
-        return f"{shown}, line {line}: the character {character!r} has no place in YAML. Delete it."
+        return line, f"the character {character!r} has no place in YAML. Delete it."
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    place = f"{shown}, line {mark.line + 1}" if mark else shown
+    at = int(mark.line) + 1 if mark else None
     problem = getattr(error, "problem", None) or "not valid YAML"
     if "'\\t'" in problem:
-        return f"{place}: a tab stands where YAML allows only spaces. Replace it by spaces."
+        return at, "a tab stands where YAML allows only spaces. Replace it by spaces."
     if problem == "mapping values are not allowed here":
         problem = "a colon too many here, or one missing in the line above"
-    return f"{place}: this is not valid YAML ({problem}). {_ADVICE}"
+    return at, f"this is not valid YAML ({problem}). {_ADVICE}"

@@ -33,6 +33,10 @@
 these types to statuses.
 """
 
+from typing import Literal
+
+LayoutFault = Literal["", "lost folder", "several roots", "no deploy file", "packed twice"]
+
 
 class ModelLoaderError(Exception):
     """Base of everything this package raises on purpose."""
@@ -57,11 +61,26 @@ class ArchiveError(PackageError):
 
 
 class LayoutError(PackageError):
-    """The package does not have exactly one `.mdai/mdai_deploy.py`, or the export not the version."""
+    """The package does not have exactly one `.mdai/mdai_deploy.py`, or the export not the version.
+
+    `fault` says in what way, where that is known.
+    """
+
+    def __init__(self, text: str, *, traceback: str = "", fault: LayoutFault = "") -> None:
+        super().__init__(text, traceback=traceback)
+        self.fault = fault
 
 
 class ConfigError(PackageError):
-    """The package's config.yaml, or the export's model.json, has no meaning."""
+    """The package's config.yaml, or the export's model.json, has no meaning.
+
+    `file` and `line`, from 1, say where it begins to have none.
+    """
+
+    def __init__(self, text: str, *, traceback: str = "", file: str = "", line: int | None = None) -> None:
+        super().__init__(text, traceback=traceback)
+        self.file = file
+        self.line = line
 
 
 class EnvironmentBuildError(ModelLoaderError):

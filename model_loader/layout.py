@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from model_loader.errors import LayoutError
+from model_loader.errors import LayoutError, LayoutFault
 from model_loader.export import MODEL_JSON, SOURCE, Export, export_at, is_described, misnamed_versions
+from model_loader.inner_archives import is_archive_name, packs_a_model
 from model_loader.member_paths import printable
 
 MDAI = ".mdai"
@@ -23,6 +24,7 @@ DEPLOY = "mdai_deploy.py"
 _NOT_THE_PACKAGES_OWN = {"__pycache__", "__MACOSX", ".git", "site-packages", "dist-packages", "node_modules"}
 _MAX_FOLDERS = 20_000
 _MOST_LISTED = 10
+_MAX_ARCHIVES = 20
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,11 @@ class _Search:
     """Where exports of any depth keep their versions."""
     described: list[Path] = field(default_factory=list)
     """Folders with a model.json, of whatever kind."""
+    archives: list[Path] = field(default_factory=list)
     empty: bool = True
     complete: bool = True
+    packed: Path | None = None
+    """An archive that holds a package."""
 
 
 @dataclass(frozen=True)
@@ -143,17 +148,20 @@ def locate_model(
         shown = [relative(root, top) for root in found.roots]
         raise LayoutError(
             f"{source} holds {len(shown)} models at the same depth: {_listed([f'{path}/{MDAI}' for path in shown])}. "
-            f"Choose one, for example with `--model-root {chosen_by}{shown[0]}`."
+            f"Choose one, for example with `--model-root {chosen_by}{shown[0]}`.",
+            fault="several roots",
         )
     if len(found.exports) > 1:
         names = [relative(export.model_json, top) for export in found.exports]
         raise LayoutError(
             f"{source} holds {len(names)} platform exports at the same depth: {_listed(names)}. "
-            f"Choose one, for example with `--model-root {relative(found.exports[0].folder, top)}`."
+            f"Choose one, for example with `--model-root {relative(found.exports[0].folder, top)}`.",
+            fault="several roots",
         )
     if found.exports:
         return Located(export=found.exports[0])
-    raise LayoutError(f"{source} {_why_not(found, top, unpacked)}")
+    found.packed = next(filter(packs_a_model, found.archives[:_MAX_ARCHIVES]), None)
+    raise LayoutError(f"{source} {_why_not(found, top, unpacked)}", fault=_fault(found, top))
 
 
 def _listed(names: list[str]) -> str:
@@ -177,6 +185,7 @@ def _search(top: Path) -> _Search:
             found.stray.append(folder.path / DEPLOY)
         if MODEL_JSON in folder.files:
             _note_export(found, folder.path)
+        found.archives += [folder.path / name for name in folder.files if is_archive_name(name)]
     return found
 
 
@@ -212,6 +221,15 @@ def _chosen(top: Path, model_root: str, source: str) -> Located:
     )
 
 
+def _fault(found: _Search, top: Path) -> LayoutFault:
+    """In one word what `_why_not` says at length."""
+    if found.packed and not found.bare:
+        return "packed twice"
+    if found.bare and top.name != MDAI:
+        return "no deploy file"
+    return "" if top.name == MDAI or found.empty or not found.complete else "lost folder"
+
+
 def _why_not(found: _Search, top: Path, unpacked: bool) -> str:
     """What to say, after the package's name, when no model root was found."""
     if unwrapped := next(filter(is_described, found.described[:_MOST_LISTED]), None):
@@ -225,6 +243,10 @@ def _why_not(found: _Search, top: Path, unpacked: bool) -> str:
             f"has the folder {relative(found.bare[0], top)}, but no {DEPLOY} in it (it holds {holds}). "
             f"Put {DEPLOY} there, with the class MDAIModel."
         )
+    if found.packed:
+        packed = relative(found.packed, top)
+        do = f"Unpack it and serve `{packed}`" if unpacked else f"Serve `{found.packed}`"
+        return f"has no folder named {MDAI}, but an archive that holds a package, {packed}. {do}."
     if not found.complete:
         return f"has no {MDAI}/{DEPLOY} in its first {_MAX_FOLDERS:,} folders. Serve the model's own folder."
     if found.empty:

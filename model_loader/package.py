@@ -17,11 +17,12 @@ from model_loader.config import ModelConfig, load_config
 from model_loader.digest import content_digest
 from model_loader.errors import ArchiveError, LayoutError
 from model_loader.export import Export
+from model_loader.inner_archives import SUFFIXES
 from model_loader.layout import MDAI, Located, folders, locate_model, relative
 from model_loader.member_paths import printable
+from model_loader.package_warning import PackageWarning
 
 _REQUIREMENTS = "requirements.txt"
-_SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class ModelPackage:
     """A package that can be served.
 
     `name` is for people. `root`, absolute, is the folder that holds `.mdai`. `warnings` are whole sentences, most
-    of them about config.yaml.
+    of them about config.yaml; a PackageWarning among them knows its place.
 
     The rest is what a platform export says of the model; a plain package has none of it. `label_classes`, as a
     request has them, are for requests that bring none. `scope` is what the platform sends at a time ("INSTANCE",
@@ -238,21 +239,29 @@ def _unpack(
     return target, extract(archive, target, limits, shown=shown, around=around)
 
 
-def _misplaced_requirements(root: Path) -> Iterator[str]:
+def _misplaced_requirements(root: Path) -> Iterator[PackageWarning]:
     """A warning where .mdai/requirements.txt is missing and something looks as if it were meant to be it."""
     wanted = root / MDAI / _REQUIREMENTS
     if wanted.is_file():
         return
     if (root / _REQUIREMENTS).is_file():
-        yield f"{_REQUIREMENTS} lies in the model root and is not read there: move it to {MDAI}/{_REQUIREMENTS}."
+        yield PackageWarning(
+            f"{_REQUIREMENTS} lies in the model root and is not read there: move it to {MDAI}/{_REQUIREMENTS}.",
+            kind="requirements",
+            file=_REQUIREMENTS,
+        )
     for path in sorted(wanted.parent.iterdir()):
         if difflib.get_close_matches(path.name.lower(), [_REQUIREMENTS], cutoff=0.85):
-            yield f"{MDAI}/{printable(path.name)} is not read: the name must be {_REQUIREMENTS}."
+            yield PackageWarning(
+                f"{MDAI}/{printable(path.name)} is not read: the name must be {_REQUIREMENTS}.",
+                kind="requirements",
+                file=f"{MDAI}/{path.name}",
+            )
 
 
 def _archive_name(source: Path) -> str:
     name = source.name
-    for suffix in _SUFFIXES:
+    for suffix in SUFFIXES:
         if name.lower().endswith(suffix):
             name = name[: -len(suffix)]
             break

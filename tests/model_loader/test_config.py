@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from model_loader.config import BASE_IMAGES, CUDA_VERSIONS, ModelConfig, load_config
 from model_loader.errors import ConfigError
+from model_loader.package_warning import place
 
 
 @pytest.fixture
@@ -26,8 +27,13 @@ def load(mdai: Path, text: str | bytes, name: str = "config.yaml") -> ModelConfi
 
 
 def load_warned(mdai: Path, text: str | bytes, name: str = "config.yaml") -> tuple[ModelConfig, tuple[str, ...]]:
+    """The configuration and warnings, each of which knows the place that it names."""
     (mdai / name).write_bytes(text if isinstance(text, bytes) else text.encode())
-    return load_config(mdai)
+    config, warnings = load_config(mdai)
+    for warning in warnings:
+        assert warning.kind and warning.file.startswith(".mdai/")
+        assert warning == (f"{place(warning.file, warning.line)}: {warning.said}" if warning.line else warning.said)
+    return config, warnings
 
 
 def refusal(mdai: Path, text: str | bytes) -> str:
@@ -39,6 +45,9 @@ def refusal(mdai: Path, text: str | bytes) -> str:
     assert sentence.endswith(".")
     assert "\n" not in sentence
     assert "pydantic" not in sentence
+    line = f", line {caught.value.line}:" if caught.value.line else ""
+    assert sentence.startswith(f"{caught.value.file}{line}")
+    assert line or ", line " not in sentence
     return sentence
 
 

@@ -240,6 +240,13 @@ def test_the_mdai_folder_itself_is_told_to_step_back(place: Path) -> None:
         open_package(place / "source/.mdai", scratch=place / "scratch")
 
 
+def test_a_package_packed_twice_is_told_to_be_unpacked(place: Path) -> None:
+    inner = as_zip(write(place / "inner", {"model/.mdai/mdai_deploy.py": DEPLOY}), place / "packed")
+    (place / "source/model.zip").write_bytes(inner.read_bytes())
+    text = refusal(place, {"README": "x"}, as_zip)
+    assert "has no folder named .mdai, but an archive that holds a package, model.zip. Unpack it and serve" in text
+
+
 def test_an_empty_folder_holds_no_files(place: Path) -> None:
     (place / "source/empty/folders").mkdir(parents=True)
     assert "holds no files. A package is a folder with .mdai/mdai_deploy.py in it." in refusal(place, {})
