@@ -26,6 +26,11 @@ class Subject:
         return not self.source.is_dir()
 
     @property
+    def is_changeable(self) -> bool:
+        """Whether the files are the author's own: those of an archive were unpacked for this look only."""
+        return not self.is_archive and self.package.root.is_relative_to(self.source.resolve())
+
+    @property
     def python_version(self) -> tuple[int, int]:
         """`python` to compare with, as (3, 7)."""
         major, minor, *_ = self.python.split(".")
