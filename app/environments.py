@@ -17,6 +17,9 @@ from model_loader.environment import ModelEnvironment, build_environment, export
 from model_loader.errors import EnvironmentBuildError
 from model_loader.lock_file import LOCK, Lock
 from model_loader.package import ModelPackage
+from model_loader.reliance import unlisted as unlisted_in
+from model_loader.requirements_file import Requirements, read_requirements
+from model_loader.source_code import read_source_code
 from model_loader.workdir import RunFolder
 
 
@@ -61,6 +64,7 @@ def show_environment(
     if wheelhouse is not None:
         _tell(f"{len(wheels)} wheels are in {wheelhouse}.")
     _show(package, environment)
+    _tell_what_is_unlisted(package, environment)
 
 
 def list_environments(options: Mapping[str, Any]) -> None:
@@ -127,6 +131,23 @@ def _show(package: ModelPackage, environment: ModelEnvironment) -> None:
     typer.echo(f"{package.name}: {environment.description}\n{environment.python}")
     for name, version in environment.packages:
         typer.echo(f"    {name}=={version}")
+
+
+def _tell_what_is_unlisted(package: ModelPackage, environment: ModelEnvironment) -> None:
+    """Name what the package's imports rely on without listing it: elsewhere it may be missing, or another version."""
+    listed = Requirements() if package.requirements is None else read_requirements(package.requirements)
+    try:
+        unlisted = unlisted_in(read_source_code(package), listed, environment)
+    except EnvironmentBuildError as error:
+        _tell(error.text)
+        return
+    if unlisted:
+        *first, last = [f"{one.distribution} {one.version}" for one in unlisted]
+        names = f"{', '.join(first)} and {last}" if first else last
+        _tell(
+            f"{package.name} relies on {names}, which .mdai/requirements.txt does not list: list "
+            f"{'them' if first else 'it'}, so that the model meets the same versions wherever it runs."
+        )
 
 
 def _tell(line: str) -> None:

@@ -150,18 +150,21 @@ def make_lock(
 
 
 def check_lock(lock: Lock, interpreter: Interpreter, package: ModelPackage) -> None:
-    """Raise EnvironmentBuildError where the lock is another Python's or leaves something open.
+    """Raise EnvironmentBuildError where the lock is another Python's or leaves something open."""
+    for fault in lock_faults(lock, interpreter.series, package):
+        raise EnvironmentBuildError(f"{fault} {lock.advice}")
+
+
+def lock_faults(lock: Lock, series: str, package: ModelPackage) -> Iterator[str]:
+    """Yield a sentence for each reason why nothing is installed from the lock for a Python such as ``3.8``.
 
     Another Python's would install, and then lack what only this one needs: nobody who locks wants that.
     """
-    if lock.python not in (None, interpreter.series):
-        raise EnvironmentBuildError(
-            f"{lock.name} was made for Python {lock.python}, and the model is to run on Python "
-            f"{interpreter.series}. {lock.advice}"
-        )
+    if lock.python not in (None, series):
+        yield f"{lock.name} was made for Python {lock.python}, and the model is to run on Python {series}."
     for line in lock.lines:
         if not line.startswith("-") and "--hash=" not in line and not _is_pinned_otherwise(line, package):
-            raise EnvironmentBuildError(f"{lock.name} has a line without a hash: {line}. {lock.advice}")
+            yield f"{lock.name} has a line without a hash: {line}."
 
 
 def install_lock(

@@ -12,24 +12,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-_ARCHIVES = (".whl", ".tar.gz", ".tgz", ".tar.bz2", ".zip")
-_SHORT = {"-r": "requirement", "-c": "constraint", "-e": "editable", "-f": "find-links", "-i": "index-url"}
+from model_loader.requirement_line import ARCHIVES, RequirementLine, normalized
+
+__all__ = ["Requirements", "normalized", "numbered_lines", "read_requirements", "stated_lines"]
+
 _SOURCES = ("index-url", "extra-index-url", "find-links", "no-index", "no-binary", "only-binary")
-_OPTION = re.compile(r"(--[a-z-]+|-[rcefi])(?:\s*=\s*|\s*)(.*)")
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True)
 class Requirements:
     """A requirements file and those that it includes.
 
-    ``files`` were read, each once, the first one first. ``local_files`` and ``local_folders`` are what their
-    lines name: wheels, source trees, folders of wheels. ``names`` are the projects that lines begin with,
-    in lower case with hyphens. ``sources`` are its options that say where packages come from, one a line. A file
+    ``files`` were read, each once, the first one first. ``lines`` are what they say. ``local_files`` and
+    ``local_folders`` are what their lines name: wheels, source trees, folders of wheels. ``names`` are the projects
+    that they list, in lower case with hyphens. ``sources`` are its options that say where packages come from, one a
+    line. A file
     of comments asks for nothing.
     """
 
     files: tuple[Path, ...] = ()
+    lines: tuple[RequirementLine, ...] = ()
     local_files: tuple[Path, ...] = ()
     local_folders: tuple[Path, ...] = ()
     names: frozenset[str] = frozenset()
@@ -43,36 +45,34 @@ class Requirements:
 def read_requirements(file: Path) -> Requirements:
     """Read a requirements file; relative paths in it start from its folder. What is no path is left to uv."""
     files: list[Path] = []
+    lines: list[RequirementLine] = []
     local: list[Path] = []
-    names: set[str] = set()
     options: dict[str, list[str]] = {}
-    _read(file, file.parent, files, local, names, options)
+    _read(file, file.parent, files, lines, local, options, is_constraint=False)
     local = list(dict.fromkeys(local))
     return Requirements(
         files=tuple(files),
+        lines=tuple(lines),
         local_files=tuple(path for path in local if path.is_file()),
         local_folders=tuple(path for path in local if path.is_dir()),
-        names=frozenset(names),
+        names=frozenset(line.name for line in lines if line.name and not line.is_constraint),
         sources=tuple(f"--{kind} {value}" for kind in _SOURCES for value in options.get(kind, ())),
         own_index="index-url" in options,
         prereleases="pre" in options,
         trusted_hosts=tuple(options.get("trusted-host", ())),
-        asks_for_something=any(any(stated_lines(file.read_bytes())) for file in files),
+        asks_for_something=bool(lines),
     )
-
-
-def normalized(name: str) -> str:
-    """Return a project's name as indexes compare it: lower case, single hyphens."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _read(
     file: Path,
     folder: Path,
     files: list[Path],
+    lines: list[RequirementLine],
     local: list[Path],
-    names: set[str],
     options: dict[str, list[str]],
+    *,
+    is_constraint: bool,
 ) -> None:
     file = Path(os.path.normpath(file))
     if file in files:
@@ -82,19 +82,17 @@ def _read(
     except (OSError, ValueError):  # an address, or nothing that can be read: uv says so better
         return
     files.append(file)
-    for line in stated_lines(content):
-        option = _OPTION.match(line)
-        if option is None:
-            name = _NAME.match(line)
-            path = _local_path(line, folder)
-            if path is not None:
-                local.append(path)
-            elif name is not None:
-                names.add(normalized(name[0]))
+    for number, text in numbered_lines(content):
+        line = RequirementLine(file, number, text, is_constraint)
+        lines.append(line)
+        if line.option is None:
+            path = _local_path(text, folder)
+            local += [path] if path is not None else []
             continue
-        kind, value = _SHORT.get(option[1], option[1].lstrip("-")), option[2].strip().strip("'\"")
+        kind, value = line.option
         if kind in ("requirement", "constraint"):
-            _read(file.parent / value, folder, files, local, set() if kind == "constraint" else names, options)
+            limits = is_constraint or kind == "constraint"
+            _read(file.parent / value, folder, files, lines, local, options, is_constraint=limits)
         elif kind in ("editable", "find-links"):
             path = _local_path(value, folder, anything=True)
             local += [path] if path is not None else []
@@ -106,12 +104,25 @@ def _read(
 
 def stated_lines(content: bytes) -> Iterator[str]:
     """Yield the lines that say something, continued ones joined, without comments."""
+    for _, text in numbered_lines(content):
+        yield text
+
+
+def numbered_lines(content: bytes) -> Iterator[tuple[int, str]]:
+    """Yield the lines that say something, each with the number, from 1, of the line that it begins on."""
     utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     text = content.decode("utf-16" if utf_16 else "utf-8-sig", errors="replace")
-    for line in re.sub(r"\\\r?\n", "", text).splitlines():
-        said = re.sub(r"(^|\s)#.*$", "", line).strip()
+    begun, joined = 1, ""
+    for number, line in enumerate([*text.splitlines(), ""], 1):
+        begun = begun if joined else number
+        joined += line
+        if line.endswith("\\"):
+            joined = joined[:-1] or " "
+            continue
+        said = re.sub(r"(^|\s)#.*$", "", joined).strip()
+        joined = ""
         if said:
-            yield said
+            yield begun, said
 
 
 def _local_path(line: str, folder: Path, *, anything: bool = False) -> Path | None:
@@ -120,7 +131,7 @@ def _local_path(line: str, folder: Path, *, anything: bool = False) -> Path | No
     word = re.sub(r"^[\w.-]+\s*(\[[^]]*\])?\s*@\s*", "", word).strip()
     word = re.sub(r"^file:(//)?", "", word)
     word = re.sub(r"#.*$|\[[^]]*\]$", "", word)
-    looks_local = anything or "/" in word or word.startswith(".") or word.endswith(_ARCHIVES)
+    looks_local = anything or "/" in word or word.startswith(".") or word.endswith(ARCHIVES)
     if not looks_local or "://" in word:
         return None
     try:

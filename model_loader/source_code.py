@@ -27,7 +27,8 @@ _CATCHING = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 class Import:
     """One import: `module` is what stands behind `import` or `from`, `names` what `from` takes out of it.
 
-    `level` counts leading dots. `guarded`: something catches it where it fails, or only type checkers read it.
+    `level` counts leading dots. `guarded`: something catches it where it fails, or it is for type checkers, for a
+    shell, for some Pythons or systems only.
     `deferred`: it stands in a function, so that loading the model does not need it.
     """
 
@@ -100,22 +101,36 @@ class SourceCode:
             if file.path in met:
                 continue
             met[file.path] = file
-            waiting += self._imported_by(file)
+            waiting += self.imported_by(file)
         return tuple(met.values())
 
     def provides(self, name: str) -> bool:
         """Whether `import name`, a top-level name, finds something in the package itself."""
-        return bool(self._locate(name)) or name == "lib"
+        if name == "lib" or self.locate(name):
+            return True
+        compiled = (f"{name}.so", f"{name}.*.so", f"{name}.pyc")
+        return any(next(folder.glob(pattern), None) for folder in self.search_path for pattern in compiled)
+
+    def is_bare_folder(self, name: str) -> bool:
+        """Whether the package has a folder of that name and no module: `import name` prefers an installed library."""
+        found = self.locate(name)
+        modules = (path for folder in found for path in (folder / f"{name}.py", folder / name / "__init__.py"))
+        return bool(found) and not any(path.is_file() for path in modules)
 
     @cached_property
     def search_path(self) -> tuple[Path, ...]:
         """The package's folders on `sys.path`, in their order; the interpreter's own come behind the first two."""
         return (self.package.root, self.package.mdai, *self.package.import_folders)
 
-    def _imported_by(self, file: SourceFile) -> Iterator[SourceFile]:
+    def imported_by(self, file: SourceFile) -> Iterator[SourceFile]:
+        """The package's files that the imports in `file` run, in the order of its lines."""
         for one in file.imports:
-            for path in self._targets(file, one):
-                yield self._by_path.get(path) or SourceFile(path, _shown(path, self.package.root))
+            yield from self.targets(file, one)
+
+    def targets(self, file: SourceFile, one: Import) -> Iterator[SourceFile]:
+        """The package's files that an import in `file` runs; none where it is about something else."""
+        for path in self._targets(file, one):
+            yield self._by_path.get(path) or SourceFile(path, _shown(path, self.package.root))
 
     @cached_property
     def _by_path(self) -> dict[Path, SourceFile]:
@@ -131,12 +146,12 @@ class SourceCode:
             yield from _modules([folder], [part for part in one.module.split(".") if part], one.names)
             return
         parts = one.module.split(".")
-        folders = self._locate(parts[0])
+        folders = self.locate(parts[0])
         if parts[0] == "lib" and not folders:
             folders, parts = [self.package.root], parts[1:]
         yield from _modules(folders, parts, one.names)
 
-    def _locate(self, top: str) -> list[Path]:
+    def locate(self, top: str) -> list[Path]:
         """The folders in which `import top` finds a module; several where it is a folder without `__init__.py`."""
         if top in PRELOADED:
             return []
@@ -197,7 +212,11 @@ def _imports(body: Iterable[ast.AST], *, guarded: bool, deferred: bool) -> Itera
                 # What handlers import instead is needed only where the first choice is not there.
                 yield from _imports([*tried, *node.handlers], guarded=caught, deferred=deferred)
                 yield from _imports([*node.orelse, *node.finalbody], guarded=guarded, deferred=deferred)
-            case ast.If(test=test, body=then, orelse=otherwise) if _is_for_type_checkers(test):
+            case ast.With(items=items, body=then) if any(_suppresses(item.context_expr) for item in items):
+                yield from _imports(then, guarded=True, deferred=deferred)
+            case ast.If(test=test, body=then, orelse=otherwise) if _is_about_this_machine(test):
+                yield from _imports([*then, *otherwise], guarded=True, deferred=deferred)
+            case ast.If(test=test, body=then, orelse=otherwise) if _is_for_others(test):
                 yield from _imports(then, guarded=True, deferred=deferred)
                 yield from _imports(otherwise, guarded=guarded, deferred=deferred)
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
@@ -216,8 +235,21 @@ def _catches(handler: ast.ExceptHandler) -> bool:
     return any(isinstance(one, ast.Name) and one.id in _CATCHING for one in types)
 
 
-def _is_for_type_checkers(test: ast.expr) -> bool:
-    return ast.unparse(test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+def _suppresses(context: ast.expr) -> bool:
+    """Whether it is `contextlib.suppress(ImportError)`."""
+    match context:
+        case ast.Call(func=function, args=args) if ast.unparse(function).endswith("suppress"):
+            return any(isinstance(one, ast.Name) and one.id in _CATCHING for one in args)
+    return False
+
+
+def _is_for_others(test: ast.expr) -> bool:
+    """Whether only type checkers read what follows, or a shell runs it: a model is never `__main__`."""
+    return ast.unparse(test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING", "__name__ == '__main__'")
+
+
+def _is_about_this_machine(test: ast.expr) -> bool:
+    return any(word in ast.unparse(test) for word in ("version_info", "sys.platform", "os.name", "platform.system"))
 
 
 def _is_importing(function: ast.expr) -> bool:

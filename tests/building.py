@@ -18,14 +18,17 @@ def ignore(line: str) -> None:
     """Progress that nobody looks at."""
 
 
-def write_wheel(folder: Path, name: str, version: str, more: str = "") -> Path:
-    """Write a wheel with one module, which holds its version in V."""
+def write_wheel(
+    folder: Path, name: str, version: str, more: str = "", *, module: str | None = None, requires: str | None = None
+) -> Path:
+    """Write a wheel with one module, called as the project or `module`, which holds its version in V."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-{version}-py3-none-any.whl"
     info = f"{name}-{version}.dist-info"
     with zipfile.ZipFile(path, "w") as wheel:
-        wheel.writestr(f"{name}.py", f"V = {version!r}\n{more}")
-        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        wheel.writestr(f"{module or name}.py", f"V = {version!r}\n{more}")
+        needs = f"Requires-Dist: {requires}\n" if requires else ""
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}")
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{info}/RECORD", "")
     return path

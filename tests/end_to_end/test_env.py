@@ -53,6 +53,15 @@ def test_the_lock_of_a_version_of_an_export_is_printed_and_not_lost(tmp_path: Pa
     )
 
 
+def test_what_the_code_relies_on_without_listing_it_is_told(tmp_path: Path, machine: dict[str, str]) -> None:
+    package = open_with(tmp_path / "model", "tiny\n").root
+    (package / ".mdai/mdai_deploy.py").write_text("import numpy, pydicom, tiny\nclass MDAIModel:\n    pass\n")
+    told = "model relies on numpy 1.0 and pydicom 1.0, which .mdai/requirements.txt does not list: list them, so that"
+    assert told in env(machine, package).stderr
+    (package / ".mdai/requirements.txt").write_text("tiny\nnumpy\npydicom\n")
+    assert "relies on" not in env(machine, package).stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

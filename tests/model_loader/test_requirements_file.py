@@ -73,7 +73,7 @@ def test_included_files_are_read_once_and_constraints_list_nothing(folder: Path)
     (folder / "c.txt").write_text("pandas<2\n")
     requirements = read(folder, "-r more/a.txt\n--requirement=more/b.txt\n-cc.txt\n-r missing.txt\nnumpy")
     assert [file.name for file in requirements.files] == ["requirements.txt", "a.txt", "b.txt", "c.txt"]
-    assert requirements.names == {"six", "scipy", "numpy"}
+    assert requirements.names == {"six", "scipy", "numpy", "x"}
     assert requirements.local_files == (folder / "x-1.0-py3-none-any.whl",)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from model_loader.package import open_package
 from model_loader.source_code import Import, SourceCode, SourceFile, read_source_code
+from tests.building import open_with
 
 MODEL = "class MDAIModel:\n    pass\n"
 
@@ -286,3 +287,33 @@ def test_python_itself_imports_the_same_files(tmp_path: Path) -> None:
     )
     told = subprocess.run([sys.executable, "-IB", "-c", program], capture_output=True, text=True, check=True).stdout
     assert told.splitlines() == sorted(str(file.path) for file in code.reachable)
+
+
+# Which imports the model cannot do without
+
+
+@pytest.mark.parametrize(
+    ("code", "guarded"),
+    [
+        ("import x", False),
+        ("with open('f'):\n    import x", False),
+        ("if True:\n    import x", False),
+        ("with contextlib.suppress(ImportError):\n    import x", True),
+        ("if sys.version_info < (3, 8):\n    import x", True),
+        ("if sys.version_info < (3, 8):\n    pass\nelse:\n    import x", True),
+        ("if __name__ == '__main__':\n    import x", True),
+    ],
+)
+def test_an_import_that_is_not_needed_everywhere_is_guarded(tmp_path: Path, code: str, guarded: bool) -> None:
+    package = open_with(tmp_path / "model")
+    (package.mdai / "mdai_deploy.py").write_text(f"{code}\n")
+    assert [one.guarded for one in read_source_code(package).deploy.imports] == [guarded]
+
+
+def test_a_compiled_module_is_provided_and_a_folder_may_be(tmp_path: Path) -> None:
+    package = open_with(tmp_path / "model")
+    (package.root / "fast.cpython-38-x86_64-linux-gnu.so").write_bytes(b"")
+    (package.root / "torch").mkdir()
+    code = read_source_code(package)
+    assert [code.provides(name) for name in ("fast", "slow", "torch", "lib")] == [True, False, True, True]
+    assert [code.is_bare_folder(name) for name in ("torch", "fast", "mdai_deploy")] == [True, False, False]
