@@ -94,6 +94,15 @@ ExcludeNewerOption = Annotated[
         "DATE",
     ),
 ]
+TorchOption = Annotated[
+    Text,
+    _option(
+        "--torch-backend",
+        "Which build of torch: auto goes by the device and cuda_version (default); cpu; a CUDA version's, as cu118;"
+        " none takes what the configured indexes give.",
+        "auto|cpu|cu118|...|none",
+    ),
+]
 OfflineOption = Annotated[
     bool | None,
     typer.Option(
@@ -130,6 +139,7 @@ def serve(
     wheelhouse: Annotated[
         Text, _option("--wheelhouse", "Install from this folder of wheels and from nothing else.", "DIR")
     ] = None,
+    torch_backend: TorchOption = None,
     startup_timeout: Annotated[
         Text, _option("--startup-timeout", "A worker must be ready within this (default 10m).", "DURATION")
     ] = None,
@@ -208,6 +218,13 @@ def env(
     ] = None,
     offline: OfflineOption = None,
     exclude_newer: ExcludeNewerOption = None,
+    device: Annotated[
+        Text,
+        _option(
+            "--device", "What the environment is for; gpu builds it for one that is not here, too.", "auto|cpu|gpu"
+        ),
+    ] = None,
+    torch_backend: TorchOption = None,
     model_root: ModelRootOption = None,
     model_version: ModelVersionOption = None,
     cache_dir: CacheOption = None,
@@ -258,6 +275,8 @@ def env(
             "environment": environment,
             "python": python,
             "exclude_newer": exclude_newer,
+            "device": device,
+            "torch_backend": torch_backend,
             "offline": offline,
             "wheelhouse": wheelhouse if offline else None,
             "model_root": model_root,

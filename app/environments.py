@@ -13,6 +13,7 @@ from app.cli import fail
 from app.serving import ending_on_signals, environment_request, opened, read_settings
 from app.settings import parse_age
 from model_loader.cached import cached_environments, prune, size_on_disk
+from model_loader.devices import builds_for_gpu
 from model_loader.environment import ModelEnvironment, build_environment, export_wheels, lock_environment
 from model_loader.errors import EnvironmentBuildError
 from model_loader.lock_file import LOCK, Lock
@@ -42,6 +43,9 @@ def show_environment(
         package = opened(source, run, settings)
         for warning in package.warnings:
             _tell(warning)
+        if request.mode == "auto":
+            on_gpu = builds_for_gpu(package.config.device_type, settings.device, os.environ)
+            request = replace(request, gpu=on_gpu)
         try:
             environment = build_environment(
                 package, request, cache=settings.cache_dir, progress=_tell, environ=os.environ

@@ -118,6 +118,7 @@ def environment_request(settings: Settings) -> EnvironmentRequest:
         offline=settings.offline,
         wheelhouse=settings.wheelhouse,
         exclude_newer=settings.exclude_newer,
+        torch_backend=settings.torch_backend,
     )
     match settings.environment:
         case "auto" | "current" as mode:

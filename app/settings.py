@@ -120,11 +120,18 @@ def _moment(value: object) -> object:
     raise ValueError(f"{value!r} is neither a date nor a time; write 2023-01-31 or 2023-01-31T12:00:00Z")
 
 
+def _torch_build(value: object) -> object:
+    if isinstance(value, str) and re.fullmatch(r"auto|none|cpu|cu\d{2,3}", value, re.ASCII):
+        return value
+    raise ValueError(f"{value!r} is no build of torch; write auto, none, cpu, or a CUDA version's as cu118 or cu121")
+
+
 Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, lt=math.inf)]
 Moment = Annotated[str, BeforeValidator(_moment)]
 PythonVersion = Annotated[str, BeforeValidator(_python_version)]
 ModelVersion = Annotated[int, BeforeValidator(_model_version)]
+TorchBackend = Annotated[str, BeforeValidator(_torch_build)]
 Port = Annotated[int, BeforeValidator(_ignore_service_link), Field(ge=0, le=65535)]
 
 
@@ -144,6 +151,7 @@ class Settings(BaseSettings):
     exclude_newer: Moment | None = Field(None, description="nothing published later is installed")
     offline: bool = Field(False, description="use no network to build the environment")
     wheelhouse: Path | None = Field(None, description="folder of wheels to install from, and from nothing else")
+    torch_backend: TorchBackend = Field("auto", description="build of torch: auto, cpu, cu118 and so on, or none")
     startup_timeout: Duration = Field(600.0, description="a worker must be ready within this time")
     predict_timeout: Duration = Field(600.0, description="a longer predict is killed")
     read_timeout: Duration = Field(30.0, description="a client may pause this long while it sends or receives")

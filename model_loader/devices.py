@@ -32,6 +32,7 @@ class DevicePlan:
 
     devices: tuple[Device, ...]
     warnings: tuple[str, ...] = ()
+    on_gpu: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,13 @@ def plan_devices(device_type: str, choice: DeviceChoice, workers: int | None, en
     ask and run on a CPU all the same). `workers` defaults to one per GPU, else one; more workers than GPUs share them.
     Raises DeviceError when the operator demands a GPU and there is none.
     """
-    wanted = device_type == "gpu" if choice == "auto" else choice == "gpu"
+    wanted = _is_gpu_wanted(device_type, choice)
     gpus = find_gpus(environ) if wanted else ()
     if gpus:
         count = workers or len(gpus)
         chosen = [gpus[number % len(gpus)] for number in range(count)]
-        return DevicePlan(tuple(Device(f"gpu {g.index} ({g.name})", {"CUDA_VISIBLE_DEVICES": g.uuid}) for g in chosen))
+        devices = tuple(Device(f"gpu {g.index} ({g.name})", {"CUDA_VISIBLE_DEVICES": g.uuid}) for g in chosen)
+        return DevicePlan(devices, on_gpu=True)
     if choice == "gpu":
         raise DeviceError(
             "--device gpu was asked for and no GPU is visible here: `nvidia-smi` lists none, or is not on PATH, or"
@@ -69,6 +71,15 @@ def plan_devices(device_type: str, choice: DeviceChoice, workers: int | None, en
         )
     count = workers or 1
     return DevicePlan((_cpu(count, environ),) * count, warnings)
+
+
+def builds_for_gpu(device_type: str, choice: DeviceChoice, environ: Mapping[str, str]) -> bool:
+    """Whether an environment that is only built here is for a GPU: with `gpu` also without one, as in an image."""
+    return choice == "gpu" or (_is_gpu_wanted(device_type, choice) and bool(find_gpus(environ)))
+
+
+def _is_gpu_wanted(device_type: str, choice: DeviceChoice) -> bool:
+    return device_type == "gpu" if choice == "auto" else choice == "gpu"
 
 
 def find_gpus(environ: Mapping[str, str], timeout: float = _SMI_TIMEOUT) -> tuple[Gpu, ...]:

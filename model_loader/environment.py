@@ -24,6 +24,7 @@ from model_loader.lock_file import Lock, check_lock, lock_warnings, make_lock, p
 from model_loader.package import ModelPackage
 from model_loader.package_venv import Recipe, build_venv, venv_python
 from model_loader.requirements_file import Requirements, read_requirements
+from model_loader.torch_backend import AUTO, NONE, VARIABLE, TorchWish, torch_wish
 from model_loader.uv_process import Cancellation, Progress, UvFailed
 from model_loader.wheelhouse import fill_wheelhouse, wheelhouse_lock
 from model_loader.worker_runtime import worker_runtime
@@ -44,6 +45,9 @@ class EnvironmentRequest:
         preinstalled: for ``auto``, what is installed before the package's own; None stands for the baseline
         exclude_newer: for ``auto``, a date (or an RFC 3339 time); nothing that was published later is considered
         anew: for ``auto``, resolve requirements.txt even where the package carries a lock
+        gpu: whether the model is to run on a GPU
+        torch_backend: for ``auto``, which build of torch: ``auto`` goes by the device, ``none`` takes what the
+            configured indexes give, or ``cpu``, ``cu118`` …
     """
 
     mode: Literal["auto", "current"] | Path = "auto"
@@ -53,6 +57,8 @@ class EnvironmentRequest:
     preinstalled: tuple[str, ...] | None = None
     exclude_newer: str | None = None
     anew: bool = False
+    gpu: bool = False
+    torch_backend: str = AUTO
 
 
 @dataclass(frozen=True)
@@ -196,13 +202,23 @@ def _recipe(
         lock = wheelhouse_lock(request.wheelhouse, package, interpreter, requirements, own) or own
     if lock is None:
         preinstalled = baseline(interpreter.release) if request.preinstalled is None else request.preinstalled
-        return Recipe(interpreter, preinstalled, requirements)
+        return Recipe(interpreter, preinstalled, requirements, torch=_torch(package, request, requirements, installer))
     check_lock(lock, interpreter, package)
     for warning in lock_warnings(own, requirements) if own is not None else ():
         installer.progress(warning)
-    if request.exclude_newer is not None:
-        installer.progress(f"--exclude-newer has no effect: {lock.name} leaves no choice.")
+    chosen = {"--exclude-newer": request.exclude_newer is not None, "--torch-backend": request.torch_backend != AUTO}
+    for option in (option for option, is_given in chosen.items() if is_given):
+        installer.progress(f"{option} has no effect: {lock.name} leaves no choice.")
     return Recipe(interpreter, requirements=requirements, lock=lock)
+
+
+def _torch(
+    package: ModelPackage, request: EnvironmentRequest, requirements: Requirements, installer: Installer
+) -> TorchWish | None:
+    choice = installer.torch_backend if request.torch_backend == AUTO else request.torch_backend
+    if not requirements.asks_for_something or request.wheelhouse is not None or VARIABLE in package.config.env:
+        choice = NONE
+    return torch_wish(choice, gpu=request.gpu, cuda_version=package.config.cuda_version)
 
 
 def _requirements(package: ModelPackage) -> Requirements:

@@ -29,7 +29,6 @@ _DECIDING = (
     "UV_OVERRIDE",
     "UV_PRERELEASE",
     "UV_RESOLUTION",
-    "UV_TORCH_BACKEND",
 )
 """uv's variables that change what a requirement resolves to; others change how it gets here, or nothing."""
 
@@ -51,6 +50,8 @@ def environment_key(package: ModelPackage, recipe: Recipe, installer: Installer)
         "preinstalled": list(recipe.preinstalled),
         "requirements": [_file(file) for file in requirements.files],
         "lock": recipe.lock and recipe.lock.text,
+        # Whether torch is among it shows only when all is resolved. What two builds share, uv keeps once.
+        "torch": recipe.torch and recipe.torch.builds,
         "wheels": [_file(file) for file in sorted({*requirements.local_files, *package.mdai.glob("*.whl")})],
         "package": package.digest if inside else None,
         "env": package.config.env,

@@ -8,6 +8,7 @@ from pathlib import Path
 from model_loader.errors import EnvironmentBuildError
 from model_loader.pip_settings import read_pip_settings, uv_arguments, uv_environment
 from model_loader.requirements_file import Requirements
+from model_loader.torch_backend import AUTO, VARIABLE
 from model_loader.uv_process import Cancellation, Progress, Uv
 
 # A wish about the model's requirements that does not concern what is installed besides them.
@@ -36,6 +37,7 @@ class Installer:
         require_hashes: whether pip's configuration demands hashes in requirements files
         offline: no network is to be used
         wheelhouse: the folder that everything comes from; None where that is an index
+        torch_backend: what somebody has told uv about torch; ``auto`` where nobody has
 
     Raises:
         EnvironmentBuildError: pip's configuration has no meaning.
@@ -57,6 +59,8 @@ class Installer:
             self.environ["UV_OFFLINE"] = "1"
         self.offline = self.environ.get("UV_OFFLINE", "").lower() not in ("", "0", "false", "no", "off")
         self.arguments = uv_arguments(settings, environ)
+        # uv would go by it in every call; where torch comes from is decided once, after what is said to this server.
+        self.torch_backend = self.environ.pop(VARIABLE, "") or AUTO
         if exclude_newer is not None:
             self.environ["UV_EXCLUDE_NEWER"] = _end_of(exclude_newer)
         self.wheelhouse = wheelhouse and wheelhouse.absolute()

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -37,7 +38,6 @@ def preparation(
         build = partial(
             build_environment,
             package,
-            request,
             cache=cache,
             progress=progress,
             environ=environ,
@@ -45,7 +45,7 @@ def preparation(
         )
         try:
             devices = await asyncio.to_thread(choose_devices)
-            environment = await asyncio.to_thread(build)
+            environment = await asyncio.to_thread(build, replace(request, gpu=devices.on_gpu))
             home = await asyncio.to_thread(_home, cache, package)
         except asyncio.CancelledError:
             cancellation.cancel()

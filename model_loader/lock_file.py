@@ -13,7 +13,7 @@ by being there.
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -21,6 +21,7 @@ from urllib.parse import unquote
 from model_loader.errors import EnvironmentBuildError, InstallFailed
 from model_loader.installer import RESOLVING, Installer
 from model_loader.interpreters import Interpreter
+from model_loader.locked_torch import with_locked_build
 from model_loader.package import ModelPackage
 from model_loader.requirements_file import Requirements, stated_lines
 from model_loader.uv_process import Uv, UvFailed
@@ -126,8 +127,9 @@ def make_lock(
     sources.write_text("".join(f"{line}\n" for line in requirements.sources))
     uv = installer.uv(folder)
     locked = folder / LOCK
-    try:
-        uv.run(
+
+    def compile_frozen(variables: Mapping[str, str]) -> str:
+        return uv.run(
             # uv computes a hash that the index does not tell where it follows dependencies, and not with --no-deps.
             # As overrides the same lines decide all of them, also where two packages contradict each other.
             *("pip", "compile", "--python", python, "--generate-hashes", "--override", wanted),
@@ -135,10 +137,13 @@ def make_lock(
             *installer.arguments,
             *("--output-file", locked, wanted, sources),
             cwd=package.mdai,
-            environ=dict(package.config.env),
-            without=_unwanted(installer, requirements),
+            environ=package.config.env | dict(variables),
+            without=unwanted(installer, requirements),
             quiet=True,
         )
+
+    try:
+        with_locked_build(compile_frozen, frozen, installer.progress)
     except UvFailed as error:
         raise InstallFailed(f"The environment of {package.name} cannot be locked:\n\n{error.output}") from error
     kept = _without_additions([_from_mdai(line, package) for line in locked.read_text().splitlines()], frozen)
@@ -191,18 +196,26 @@ def install_lock(
     file.write_text("\n".join((*sources, lock.text)))
     # Where a line cannot have a hash, uv still checks those of the others; `check_lock` has seen that they have one.
     everything_hashed = all("--hash=" in line for line in lock.lines if not line.startswith("-"))
-    uv.run(
-        *("pip", "install", "--python", python, "--no-deps"),
-        *(["--require-hashes"] if everything_hashed else []),
-        *installer.arguments,
-        *("-r", file),
-        cwd=package.mdai,
-        environ=dict(package.config.env),
-        without=_unwanted(installer, requirements),
-    )
+
+    def install(variables: Mapping[str, str]) -> str:
+        return uv.run(
+            *("pip", "install", "--python", python, "--no-deps"),
+            *(["--require-hashes"] if everything_hashed else []),
+            *installer.arguments,
+            *("-r", file),
+            cwd=package.mdai,
+            environ=package.config.env | dict(variables),
+            without=unwanted(installer, requirements),
+        )
+
+    if installer.wheelhouse is not None:
+        install({})
+    else:
+        with_locked_build(install, lock.lines, installer.progress)
 
 
-def _unwanted(installer: Installer, requirements: Requirements) -> tuple[str, ...]:
+def unwanted(installer: Installer, requirements: Requirements) -> tuple[str, ...]:
+    """Return uv's variables that have no say where everything is exact."""
     return (*RESOLVING, *(["UV_DEFAULT_INDEX"] if installer.overrules_index(requirements) else []))
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,22 @@ from model_loader.interpreters import Interpreter
 from model_loader.lock_file import Lock, frozen, install_lock
 from model_loader.package import ModelPackage
 from model_loader.requirements_file import Requirements, normalized, read_requirements
+from model_loader.torch_backend import BRIEF, VARIABLE, TorchSource, TorchWish, choose_source
 from model_loader.uv_process import Progress, Uv, UvFailed
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a venv is made of: ``lock`` alone, or else ``preinstalled`` and over it ``requirements``."""
+    """What a venv is made of: ``lock`` alone, or else ``preinstalled`` and over it ``requirements``.
+
+    ``torch`` is which build these should bring; None where that is nobody's affair.
+    """
 
     interpreter: Interpreter
     preinstalled: tuple[str, ...] = ()
     requirements: Requirements = field(default_factory=Requirements)
     lock: Lock | None = None
+    torch: TorchWish | None = None
 
 
 def venv_python(folder: Path) -> Path:
@@ -94,17 +100,27 @@ def _install_locked(
 
 def _install_resolved(uv: Uv, python: Path, package: ModelPackage, recipe: Recipe, installer: Installer) -> None:
     progress, interpreter, requirements = installer.progress, recipe.interpreter, recipe.requirements
+    install = partial(_install_requirements, uv, python, package, interpreter, requirements, installer)
+    torch = None
     if requirements.asks_for_something:
         # Most mistakes show here, before minutes are spent on what comes first.
         progress("Resolving .mdai/requirements.txt.")
-        _install_requirements(uv, python, package, interpreter, requirements, installer, is_trial=True)
+        resolve = partial(install, is_trial=True)
+        torch = choose_source(
+            recipe.torch,
+            requirements,
+            resolve,
+            package=package.name,
+            is_dated="UV_EXCLUDE_NEWER" in uv.environ,
+            progress=progress,
+        )
     if recipe.preinstalled:
         progress(f"Installing what models may expect to be there: {', '.join(recipe.preinstalled)}.")
         _install_preinstalled(uv, python, recipe.preinstalled, interpreter, installer)
     if requirements.asks_for_something:
         progress("Installing .mdai/requirements.txt.")
         before = installer.installed(python)
-        _install_requirements(uv, python, package, interpreter, requirements, installer)
+        install(torch)
         _settle(uv, python, before, requirements, installer)
 
 
@@ -170,9 +186,10 @@ def _install_requirements(
     interpreter: Interpreter,
     requirements: Requirements,
     installer: Installer,
+    torch: TorchSource | None,
     *,
     is_trial: bool = False,
-) -> None:
+) -> str:
     hosts = [*uv.environ.get("UV_INSECURE_HOST", "").split(), *requirements.trusted_hosts]
     # On the reference server the config's variables are in force while requirements are installed.
     environ = dict(package.config.env)
@@ -180,13 +197,16 @@ def _install_requirements(
         environ["UV_INSECURE_HOST"] = " ".join(hosts)
     if requirements.prereleases:
         environ["UV_PRERELEASE"] = "allow"
+    if torch is not None and torch.own_index is not None:
+        environ |= {VARIABLE: torch.own_index} | (BRIEF if is_trial else {})
     try:
-        uv.run(
+        return uv.run(
             *("pip", "install", "--python", python),
             *(["--dry-run"] if is_trial else []),
             *installer.arguments,
             *(["--require-hashes"] if installer.require_hashes else []),
             *("-r", "requirements.txt"),
+            *(torch.arguments if torch is not None else ()),
             cwd=package.mdai,
             environ=environ,
             without=("UV_DEFAULT_INDEX",) if installer.overrules_index(requirements) else (),

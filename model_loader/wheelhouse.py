@@ -16,14 +16,15 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from model_loader.errors import EnvironmentBuildError, InstallFailed
 from model_loader.installer import Installer
 from model_loader.interpreters import Interpreter
-from model_loader.lock_file import Lock, requirements_digest
+from model_loader.lock_file import Lock, requirements_digest, unwanted
+from model_loader.locked_torch import locked_source
 from model_loader.package import ModelPackage
 from model_loader.requirements_file import Requirements
 from model_loader.uv_process import Uv, UvFailed
@@ -113,11 +114,34 @@ def _collect(
         installer.progress("Collecting wheels.")
         uv.run("venv", "--python", interpreter.path, folder / "venv", cwd=folder, quiet=True)
         uv.run("pip", "install", "--python", python, *installer.arguments, "pip", cwd=folder, quiet=True)
+        torch = _torch_source(uv, python, folder, hashed, requirements, installer)
         for name, lines in groups.items():
             if any(not line.startswith("-") for line in lines):
-                _run_pip(uv, python, folder, name, lines, package, installer)
+                _run_pip(uv, python, folder, name, [*torch, *lines], package, installer)
     except UvFailed as error:
         raise InstallFailed(f"The wheels of {package.name} cannot be collected:\n\n{error.output}") from error
+
+
+def _torch_source(
+    uv: Uv, python: Path, folder: Path, hashed: Sequence[str], requirements: Requirements, installer: Installer
+) -> tuple[str, ...]:
+    """pip does not know torch's own index, where a build of it may have come from; uv does."""
+    lines = [line for line in hashed if line.startswith("torch==")]
+    file = folder / "torch.txt"
+    file.write_text("".join(f"{line}\n" for line in (*requirements.sources, *lines)))
+
+    def compile_lines(variables: Mapping[str, str]) -> str:
+        return uv.run(
+            *("pip", "compile", "--python", python, "--no-deps", "--no-header", "--emit-index-annotation"),
+            *installer.arguments,
+            file,
+            cwd=folder,
+            environ=variables,
+            without=unwanted(installer, requirements),
+            quiet=True,
+        )
+
+    return locked_source(compile_lines, lines)
 
 
 def _moved(folder: Path, wheelhouse: Path, *, anew: bool = True) -> list[Path]:

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from model_loader.environment import EnvironmentRequest, ModelEnvironment, build_environment
@@ -19,7 +19,7 @@ def ignore(line: str) -> None:
 
 
 def write_wheel(
-    folder: Path, name: str, version: str, more: str = "", *, module: str | None = None, requires: str | None = None
+    folder: Path, name: str, version: str, more: str = "", *, module: str | None = None, requires: Sequence[str] = ()
 ) -> Path:
     """Write a wheel with one module, called as the project or `module`, which holds its version in V."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -27,7 +27,7 @@ def write_wheel(
     info = f"{name}-{version}.dist-info"
     with zipfile.ZipFile(path, "w") as wheel:
         wheel.writestr(f"{module or name}.py", f"V = {version!r}\n{more}")
-        needs = f"Requires-Dist: {requires}\n" if requires else ""
+        needs = "".join(f"Requires-Dist: {requirement}\n" for requirement in requires)
         wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}")
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{info}/RECORD", "")

@@ -105,6 +105,17 @@ def test_what_is_neither_a_day_nor_a_time_is_refused_with_examples(text: str) ->
         load_settings({"exclude_newer": text})
 
 
+@pytest.mark.parametrize("text", ["auto", "none", "cpu", "cu92", "cu118"])
+def test_builds_of_torch(text: str) -> None:
+    assert load_settings({"torch_backend": text}).torch_backend == text
+
+
+@pytest.mark.parametrize("text", ["", "gpu", "11.8", "cu", "cu1180", "CPU", "cu118 ", "cu１１８"])
+def test_what_is_no_build_of_torch_is_refused_with_examples(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"--torch-backend: .* is no build of torch; write auto, none, cpu, or"):
+        load_settings({"torch_backend": text})
+
+
 def test_every_bad_option_is_named_as_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MDAI_MODEL_MAX_BODY", "big")
     monkeypatch.setenv("MDAI_MODEL_DEVICE", "tpu")

@@ -63,6 +63,35 @@ def test_what_the_code_relies_on_without_listing_it_is_told(tmp_path: Path, mach
 
 
 @pytest.mark.parametrize(
+    ("gpus", "arguments", "said"),
+    [
+        (0, (), "Installing .mdai/requirements.txt."),
+        (1, (), "torch==2.1.0+cpu comes from the configured indexes"),
+        (1, ("--device", "cpu"), "Installing .mdai/requirements.txt."),
+        (0, ("--device", "gpu"), "torch==2.1.0+cpu comes from the configured indexes"),
+        (0, ("--torch-backend", "cu118"), "mdai-model: --torch-backend cu118: the configured indexes give"),
+        (1, ("--torch-backend", "none"), "Installing .mdai/requirements.txt."),
+    ],
+)
+def test_torch_is_for_the_gpu_where_the_package_asks_for_one_and_it_is_there(
+    tmp_path: Path, machine: dict[str, str], gpus: int, arguments: tuple[str, ...], said: str
+) -> None:
+    """What is said tells which build was wanted: the machine has torch for the CPU only."""
+    write_wheel(tmp_path / "wheels", "torch", "2.1.0+cpu")
+    package = open_with(tmp_path / "model", "torch\n")
+    (package.mdai / "config.yaml").write_text("device_type: gpu\n")
+    (tmp_path / "bin").mkdir()
+    smi = tmp_path / "bin" / "nvidia-smi"
+    smi.write_text(f"#!/bin/sh\n[ {gpus} = 0 ] || echo 0, GPU-aaaa1111, NVIDIA A100\n")
+    smi.chmod(0o700)
+    machine.pop("CUDA_VISIBLE_DEVICES", None)
+    machine["PATH"] = f"{tmp_path}/bin:{machine['PATH']}"
+    said_by_it = env(machine, package.root, *arguments).stderr
+    assert any(line.startswith(said) for line in said_by_it.splitlines()), said_by_it
+    assert ("torch's own index" in said_by_it) is not said.startswith("Installing")
+
+
+@pytest.mark.parametrize(
     ("arguments", "reason"),
     [
         ((), "which package?"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from model_loader.devices import DevicePlan, cpu_count, find_gpus, plan_devices
+from model_loader.devices import DeviceChoice, DevicePlan, builds_for_gpu, cpu_count, find_gpus, plan_devices
 from model_loader.errors import DeviceError
 
 UUIDS = ("GPU-aaaa1111", "GPU-aabb2222", "GPU-cccc3333", "GPU-dddd4444")
@@ -38,6 +38,7 @@ def test_there_is_one_worker_for_each_gpu_and_each_sees_exactly_its_own(environ:
     plan = plan_devices("gpu", "auto", None, environ)
     assert visible(plan) == list(UUIDS)
     assert plan.devices[2].name == "gpu 2 (NVIDIA A100, 80GB)"
+    assert plan.on_gpu
     assert plan.warnings == ()
 
 
@@ -148,3 +149,23 @@ def test_the_quota_of_a_container_bounds_the_cpus(tmp_path: Path, limit: str, co
     (tmp_path / "cpu.max").write_text(limit)
     assert cpu_count(tmp_path) == (count or len(os.sched_getaffinity(0)))
     assert cpu_count(tmp_path / "nowhere") == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ("device_type", "choice", "gpus", "is_for_gpu"),
+    [
+        ("gpu", "auto", 1, True),
+        ("gpu", "auto", 0, False),
+        ("cpu", "auto", 1, False),
+        ("gpu", "cpu", 1, False),
+        ("cpu", "gpu", 0, True),
+    ],
+)
+def test_an_environment_is_built_for_what_its_package_would_run_on(
+    environ: dict[str, str], device_type: str, choice: DeviceChoice, gpus: int, is_for_gpu: bool
+) -> None:
+    """Except that `gpu` needs none here: an image is built where there is none."""
+    put_gpus(environ, gpus)
+    assert builds_for_gpu(device_type, choice, environ) is is_for_gpu
+    if choice == "auto":
+        assert plan_devices(device_type, choice, None, environ).on_gpu is is_for_gpu

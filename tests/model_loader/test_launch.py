@@ -1,13 +1,19 @@
 """From a package to plans for workers."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from model_loader.pool import PoolState
+from model_loader.devices import Device, DevicePlan
+from model_loader.launch import preparation
+from model_loader.pool import Launch, PoolState
+from model_loader.workdir import RunFolder
+from tests.building import NOTHING, open_with, write_wheel
 from tests.hosting import Hosted, until
+
+pytest_plugins = ("tests.building_places",)
 
 Host = Callable[..., Hosted]
 
@@ -59,3 +65,20 @@ def test_stopping_while_the_environment_is_built_ends_what_builds_it(host: Host)
         await until(lambda: not hosted.processes(), "uv is gone")
 
     hosted.run(scenario())
+
+
+@pytest.mark.parametrize("on_gpu", [True, False])
+def test_the_environment_is_built_for_the_devices(
+    tmp_path: Path, cache: Path, local: dict[str, str], on_gpu: bool
+) -> None:
+    write_wheel(tmp_path / "wheels", "torch", "2.1.0+cpu")
+    package, lines = open_with(tmp_path / "model", "torch\n"), list[str]()
+    devices = DevicePlan((Device("one"),), on_gpu=on_gpu)
+    with RunFolder(tmp_path) as run:
+        launch = asyncio.run(_made(preparation(package, NOTHING, lambda: devices, run, cache, local)(lines.append)))
+    assert launch.facts["environment"]["packages"] == {"torch": "2.1.0+cpu"}
+    assert any("the model will not use the GPU" in line for line in lines) is on_gpu
+
+
+async def _made(launch: Awaitable[Launch]) -> Launch:
+    return await launch

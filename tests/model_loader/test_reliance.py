@@ -32,7 +32,7 @@ def relied_on(
 def wheels(tmp_path: Path, local: dict[str, str]) -> dict[str, str]:
     for name, module in [("numpy", None), ("pylibjpeg", None), ("pylibjpeg_rle", "rle"), ("brought", None)]:
         write_wheel(tmp_path / "wheels", name, "1.0", module=module)
-    write_wheel(tmp_path / "wheels", "tiny", "1.0", requires="brought")
+    write_wheel(tmp_path / "wheels", "tiny", "1.0", requires=["brought"])
     return local
 
 

@@ -179,7 +179,7 @@ def environment(
     build(package, cache, dict(os.environ), EnvironmentRequest(mode=python))  # the worker's msgpack, from an index
     write_wheel(tmp_path / "wheels", "numpy", "1.0")
     write_wheel(tmp_path / "wheels", "brought", "2.0")
-    write_wheel(tmp_path / "wheels", "tiny", "3.0", requires="brought")
+    write_wheel(tmp_path / "wheels", "tiny", "3.0", requires=["brought"])
     write_wheel(tmp_path / "wheels", "protobuf", "3.20", module="google/protobuf")
     return build(package, cache, local, EnvironmentRequest(python=str(python), preinstalled=("numpy", "protobuf")))
 
