@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from app.doctor.finding import Place
+from app.doctor.script import Script, scripts_of
 from model_loader.package import ModelPackage
 from model_loader.requirements_file import Requirements, read_requirements
 from model_loader.source_code import SourceCode, read_source_code
@@ -45,6 +46,16 @@ class Subject:
     def code(self) -> SourceCode:
         """Its Python files."""
         return read_source_code(self.package)
+
+    @cached_property
+    def scripts(self) -> tuple[Script, ...]:
+        """What of the code runs when the model is loaded and predicts, mdai_deploy.py first; none that is no Python."""
+        return scripts_of(self.code)
+
+    @property
+    def own_scripts(self) -> tuple[Script, ...]:
+        """The same without the libraries that the package brings along."""
+        return tuple(script for script in self.scripts if not script.is_library)
 
     @cached_property
     def requirements(self) -> Requirements:
