@@ -19,7 +19,7 @@ CODES = (OTHER_MACHINE, BARE_NAME, WRITES_BESIDE)
 
 #: Folders that are somebody's own wherever they stand; and those that are so only where a path is meant.
 _PRIVATE = re.compile(
-    r"(/home/|/Users/|/content/drive|/kaggle/|/workspace/|/gdrive/)[\w./ @+-]*|[A-Za-z]:[\\/][\w.\\/ @+-]+"
+    r"(/home/|/Users/|/content/drive|/kaggle/|/workspace/|/gdrive/)[\w./ @+-]*|[A-Za-z]:[\\/](?!/)[\w.\\/ @+-]+"
 )
 _LIKELY = re.compile(r"/(data|mnt|media|scratch|app|src|models?|weights|root|workspace|storage|nfs)\d*(/[\w. @+-]+)*/?")
 _NAMED_AS_PATH = re.compile(r"path|dir$|_dir_|folder|file(name)?s?$|root|weights?$|checkpoint|ckpt", re.IGNORECASE)
@@ -115,8 +115,9 @@ def _other_machine(subject: Subject, script: Script, node: ast.Constant, path: s
 
 
 def _bare_names(subject: Subject, script: Script) -> Iterator[Finding]:
+    own = {function.name for one in subject.scripts for function in one.functions}  # may add a folder of their own
     for call, name in script.calls:
-        if name.rpartition(".")[2] not in _READERS or not call.args or _writing_mode(call):
+        if name.rpartition(".")[2] not in _READERS - own or not call.args or _writing_mode(call):
             continue
         path = _relative(script, call.args[0])
         found = _in_package(subject, path) if path else None

@@ -37,7 +37,7 @@ def examine(subject: Subject) -> Iterator[Finding]:
     for script in subject.own_scripts:
         for node in script.nodes:
             if isinstance(node, ast.ExceptHandler) and _catches_all(node) and not _lets_go(node):
-                if not _is_harmless(script, node):
+                if not _is_harmless(script, node) and not (_tells(node) and not _what_then(node)[1]):
                     yield _swallows(subject, script, node)
             elif isinstance(node, ast.Call):
                 yield from _for_a_person(subject, script, node)
@@ -80,12 +80,16 @@ def _is_harmless(script: Script, handler: ast.ExceptHandler) -> bool:
     return False
 
 
+def _tells(handler: ast.ExceptHandler) -> bool:
+    """Whether the handler prints or keeps the error."""
+    return any(mentions(statement, *_TELLS) for statement in handler.body)
+
+
 def _swallows(subject: Subject, script: Script, handler: ast.ExceptHandler) -> Finding:
     written = "except:" if handler.type is None else f"except {ast.unparse(handler.type)}:"
     does, is_silent = _what_then(handler)
-    told = any(mentions(statement, *_TELLS) for statement in handler.body)
     reason = f"`{written}` catches everything, SystemExit and KeyboardInterrupt included, and {does}"
-    if is_silent and not told:
+    if is_silent and not _tells(handler):
         reason += ": nobody learns of the error, and a request that failed looks like one without findings"
     fix = (
         "Name the errors that are expected, such as `except (InvalidDicomError, AttributeError) as error:`, print "

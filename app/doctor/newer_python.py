@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from app.doctor.script import Script, checks_version, is_tried
-from app.doctor.syntax_tree import is_function, keyword, walk_scope
+from app.doctor.syntax_tree import is_function, keyword
 
 Version = tuple[int, int]
 
@@ -71,18 +71,17 @@ Found = Iterator[tuple[ast.AST, Newer]]
 
 
 def _names(version: Version, script: Script) -> Found:
-    for since, names in _SINCE.items():
-        if since <= version:
+    lacking = {name: since for since, names in _SINCE.items() if since > version for name in names}
+    last = {name.rpartition(".")[2] for name in lacking}
+    for node in script.nodes:
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            used = [f"{node.module}.{one.name}" for one in node.names]
+        elif isinstance(node, ast.Attribute) and node.attr in last:
+            used = [script.full_name(node)]
+        else:
             continue
-        for node in script.nodes:
-            if isinstance(node, ast.ImportFrom) and not node.level:
-                used = [f"{node.module}.{one.name}" for one in node.names]
-            elif isinstance(node, ast.Attribute):
-                used = [script.full_name(node)]
-            else:
-                continue
-            for name in set(names).intersection(used):
-                yield node, _newer(node, f"`{name}`", since)
+        for name in [name for name in used if name in lacking]:
+            yield node, _newer(node, f"`{name}`", lacking[name])
 
 
 def _generics(version: Version, script: Script) -> Found:
@@ -190,12 +189,10 @@ def _silent_annotations(script: Script) -> Iterator[ast.expr]:
     if _is_lazy(script):
         yield from _annotations(script)
         return
-    for function in script.reached:
-        for node in walk_scope(function.body):
-            inside = next(
-                (one for one in script.above(node) if isinstance(one, ast.ClassDef) or is_function(one)), None
-            )
-            if isinstance(node, ast.AnnAssign) and inside is function:
+    for node in script.nodes:
+        if isinstance(node, ast.AnnAssign):
+            around = (one for one in script.above(node) if isinstance(one, ast.ClassDef) or is_function(one))
+            if is_function(next(around, None)):
                 yield node.annotation
 
 

@@ -70,7 +70,7 @@ def _may_be_output(script: Script, node: ast.expr) -> bool:
 
 
 def keys_added(script: Script) -> set[str]:
-    """Keys that any code sets in any dict of the file; "*" where it cannot be told which."""
+    """Keys that the file sets in any dict; "*" where it cannot be told which."""
     added = set()
     for node in script.nodes:
         match node:
@@ -83,6 +83,11 @@ def keys_added(script: Script) -> set[str]:
                     added.update(written.values if written is not None else ["*"])
             case ast.Call(func=ast.Attribute(attr="setdefault"), args=[key, *_]):
                 added.add(text_of(key) or "*")
+            case ast.Call(func=ast.Name(id="dict"), args=args, keywords=keywords):
+                if args or any(one.arg is None for one in keywords):
+                    added.add("*")
+            case ast.BinOp(op=ast.BitOr(), left=changed) | ast.AugAssign(op=ast.BitOr(), target=changed):
+                added.update(["*"] if _may_be_output(script, changed) else [])
             case ast.Dict(keys=keys) if None in keys:
                 added.add("*")  # it may be made of an output that was written elsewhere
     return added

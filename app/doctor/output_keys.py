@@ -31,10 +31,11 @@ _CORNERS = 'Write {"x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1}.'
 
 def examine(subject: Subject) -> Iterator[Finding]:
     """Looks at the outputs written in everything that runs when the model predicts."""
+    added: set[str] = set()
     for script in subject.own_scripts:
-        outputs = list(outputs_written(script))
-        added = keys_added(script) if outputs else set()
-        for output in outputs:
+        added |= keys_added(script)
+    for script in subject.own_scripts:
+        for output in outputs_written(script):
             for code, line, reason, fix in (*_keys(output, added), *_data(script, output, added)):
                 yield Finding(code, subject.place(script.file.path, line), reason, fix)
 

@@ -50,6 +50,7 @@ def test_a_path_of_another_machine_is_told(tmp_path: Path, body: str) -> None:
         "if os.path.exists('HOME/ada'):\n    self.w = 'HOME/ada/w.h5'",
         "path = 'HOME/ada/w.h5'\nif not os.path.exists(path):\n    path = os.path.dirname(__file__)",
         "self.ok = 'x'.startswith('/home/')",
+        "self.url = 'x://y/z'",
         "self.text = f'HOME/ada/{self}'",
         "def train():\n    return 'HOME/ada/w.h5'",
     ],
@@ -92,6 +93,7 @@ def test_a_file_opened_by_its_bare_name_is_told_with_its_path(tmp_path: Path, bo
         "self.w = open('w.txt', 'w')",
         "os.chdir(os.path.dirname(__file__))\nself.w = open('w.txt')",
         "self.w = print('w.txt')",
+        "def load(name):\n    return os.path.join(os.path.dirname(__file__), name)\nself.w = load('w.txt')",
     ],
 )
 def test_files_that_are_found_or_made_are_silent(tmp_path: Path, body: str) -> None:

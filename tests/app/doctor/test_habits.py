@@ -31,6 +31,7 @@ def test_a_bare_except_that_goes_on_is_told_with_what_it_does(tmp_path: Path, bo
         "try:\n    return self.net(data)\nexcept BaseException as error:\n    raise ValueError from error",
         "try:\n    import torch\nexcept:\n    torch = None",
         "try:\n    frames = int(data.frames)\nexcept:\n    frames = 1",
+        "import traceback\ntry:\n    self.net(data)\nexcept:\n    traceback.print_exc()",
         "def evaluate():\n    try:\n        pass\n    except:\n        pass",
     ],
 )

@@ -70,6 +70,8 @@ def test_a_misspelt_key_that_is_needed_is_to_be_renamed(tmp_path: Path) -> None:
         "output = {'type': 'ANNOTATION', 'series_uid': '1'}\nreturn [{**output, 'study_uid': '1', 'class_index': 0}]",
         "output = {'type': 'NONE', 'series_uid': '1'}\nfor key in data:\n    output[key] = 1\nreturn [output]",
         f"uids = {{{UIDS}}}\nreturn [uids]",
+        "found = {'type': 'ANNOTATION', 'class_index': 0}\nreturn [dict(found, study_uid='1')]",
+        "output = {'type': 'ANNOTATION', 'class_index': 0}\noutput |= uids(data)\nreturn [output]",
         "return [{'type': 'bbox', 'data': [1]}]",
         "return [{'type': 'LINEAR', 'probability': 1}]",
         "transform = {'type': 'RESIZE', 'note': 1}\nreturn []",
@@ -83,3 +85,11 @@ def test_a_misspelt_key_that_is_needed_is_to_be_renamed(tmp_path: Path) -> None:
 )
 def test_what_is_accepted_or_cannot_be_told_is_silent(tmp_path: Path, body: str) -> None:
     assert found_in(examine, tmp_path, predicting(body)) == []
+
+
+def test_keys_that_another_file_adds_count_as_there(tmp_path: Path) -> None:
+    body = "output = {'type': 'ANNOTATION', 'class_index': 0}\nreturn [finish(output)]"
+    code = predicting(body, before="from more import finish\n")
+    more = "def finish(output):\n    output['study_uid'] = '1'\n    return output\n"
+    assert found_in(examine, tmp_path, code, more_py=more) == []
+    assert found_in(examine, tmp_path / "b", code, more_py="def finish(output):\n    return output\n") == ["M014:5"]
