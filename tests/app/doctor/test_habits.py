@@ -63,6 +63,7 @@ def test_what_needs_a_person_or_ends_the_process_is_told(tmp_path: Path, line: s
     [
         "def input(x): return x\n" + predicting("return input(data)"),
         predicting("return self.input(data)"),
+        "def exit(): pass\n" + predicting("exit()"),
         predicting("fig.show()\nself.exit()"),
         predicting("return []") + "\nif __name__ == '__main__':\n    input()\n    exit()\n",
         predicting("return []", before="import sys\nif sys.version_info < (3,):\n    sys.exit('old')\n"),
