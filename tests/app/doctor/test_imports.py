@@ -11,7 +11,7 @@ from app.doctor.finding import Finding
 from app.doctor.subject import Subject
 from model_loader.environment import EnvironmentRequest, ModelEnvironment, build_environment
 from tests.building import build, ignore, write_wheel
-from tests.doctoring import DEPLOY, subject_of, write_model
+from tests.doctoring import SILENT, subject_of, write_model
 from tests.interpreters import OLDEST_AND_NEWEST, cache_with_runtimes, interpreter
 
 pytest_plugins = ("tests.building_places",)
@@ -21,7 +21,7 @@ MAIN = ".mdai/mdai_deploy.py"
 
 
 def subject(folder: Path, code: str, files: dict[str, str | bytes] | None = None, python: str = "3.8") -> Subject:
-    return subject_of(write_model(folder / "model", {MAIN: f"{code}\n{DEPLOY}", **(files or {})}), python)
+    return subject_of(write_model(folder / "model", {MAIN: f"{code}\n{SILENT}", **(files or {})}), python)
 
 
 def found(examined: Subject) -> list[tuple[str, str]]:

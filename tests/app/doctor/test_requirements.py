@@ -13,12 +13,12 @@ from model_loader.environment import EnvironmentRequest
 from model_loader.errors import InstallFailed, InterpreterNotFound
 from model_loader.lock_file import requirements_digest
 from tests.building import OWN, build, write_wheel
-from tests.doctoring import DEPLOY, subject_of, write_model
+from tests.doctoring import SILENT, subject_of, write_model
 
 pytest_plugins = ("tests.building_places",)
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-GUI = "import cv2\ncv2.imshow('x', 1)\n" + DEPLOY
+GUI = "import cv2\ncv2.imshow('x', 1)\n" + SILENT
 
 
 def subject(folder: Path, text: str, python: str = "3.8", **files: str | bytes) -> Subject:
