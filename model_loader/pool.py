@@ -94,6 +94,7 @@ class WorkerPool:
         self._closed = False
         self._reason = "the model's environment is being prepared"
         self._failure: ModelLoaderError | None = None
+        self._settled = asyncio.Event()
         self._since = time.monotonic()
         self._facts: dict[str, Any] = {}
         self._serving: asyncio.Task[None] | None = None
@@ -110,6 +111,7 @@ class WorkerPool:
         Stopping a second time, while the first still gives grace, cuts that short.
         """
         self._stopping = True
+        self._settled.set()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._quiet.wait(), grace)
         self._closed = True
@@ -130,6 +132,17 @@ class WorkerPool:
         if self._failure is not None:
             return PoolState.FAILED
         return PoolState.STARTING if self._slots else PoolState.PREPARING
+
+    @property
+    def failure(self) -> ModelLoaderError | None:
+        """What the last start failed with; None since a worker was ready, or since preparing succeeded."""
+        return self._failure
+
+    async def until_settled(self) -> None:
+        """Wait until `state` is none of PREPARING and STARTING: a worker is ready, or the last start failed."""
+        while self.state in (PoolState.PREPARING, PoolState.STARTING):
+            self._settled.clear()
+            await self._settled.wait()
 
     def check_ready(self) -> None:
         """Raises NotReady where no worker could take a request; its text is the reason."""
@@ -255,6 +268,7 @@ class WorkerPool:
     async def _watch(self, slot: Slot, worker: WorkerProcess) -> None:
         """Have a worker that is ready take requests until it ends."""
         self._failure = None
+        self._settled.set()
         log.info("worker %d is ready on %s (process %d)", worker.number, worker.plan.device.name, worker.pid)
         self._release(worker)
         await worker.ended.wait()
@@ -277,6 +291,7 @@ class WorkerPool:
                 "%s\n\nThis is tried again in %.0f s, and from then on every minute at least.", error.report, delay
             )
         self._failure = error
+        self._settled.set()
         if not any(slot.is_promising for slot in self._slots):
             self._refuse_waiting()
         return delay

@@ -14,7 +14,15 @@ from typing import Any
 import psutil
 import pytest
 
-from model_loader.errors import DeadlineExceeded, EnvironmentBuildError, NotReady, QueueFull, ServerStopped, WorkerDied
+from model_loader.errors import (
+    DeadlineExceeded,
+    EnvironmentBuildError,
+    InitFailed,
+    NotReady,
+    QueueFull,
+    ServerStopped,
+    WorkerDied,
+)
 from model_loader.pool import Launch, PoolLimits, PoolState, start_delays
 from model_loader.prediction import PredictRequest
 from model_loader.process import WorkerPlan
@@ -64,6 +72,30 @@ async def error_of(coroutine: Awaitable[Any]) -> BaseException:
     with pytest.raises(BaseException) as raised:
         await coroutine
     return raised.value
+
+
+# The start, for one who waits for it.
+
+
+def test_who_waits_for_the_start_hears_of_its_success_its_failure_and_its_end(host: Host) -> None:
+    async def settled(hosted: Hosted) -> tuple[PoolState, Any]:
+        await hosted.pool.start()
+        await hosted.pool.until_settled()
+        return hosted.pool.state, type(hosted.pool.failure)
+
+    good, bad, stopped = host("echoes"), host("init_raises"), host("init_hangs")
+    assert good.run(settled(good)) == (PoolState.READY, type(None))
+    assert bad.run(settled(bad)) == (PoolState.FAILED, InitFailed)
+
+    async def stopped_meanwhile() -> PoolState:
+        waiting = asyncio.create_task(settled(stopped))
+        await until(lambda: stopped.pool.state is PoolState.STARTING, "the worker starts")
+        await stopped.pool.stop(grace=0)
+        return (await waiting)[0]
+
+    assert stopped.run(stopped_meanwhile()) is PoolState.STOPPING
+    for hosted in (good, bad):
+        hosted.run(hosted.pool.stop(grace=0))
 
 
 # One request a worker, and a line.
