@@ -1,7 +1,7 @@
 """Collects what is found about many outputs, and says a thing once however many outputs it is true of."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from app.interface.wording import indices, sentence_of
@@ -29,6 +29,18 @@ class Doubt(NamedTuple):
     sample: str = ""
     """The value in question."""
     fix: str = ""
+
+
+class DoubtGroup(NamedTuple):
+    """A doubt and all the outputs that it is about."""
+
+    key: Hashable
+    text: str
+    """A sentence that names them."""
+    fix: str
+    """What to do, without a capital or a full stop; "" where the text says it."""
+    first: int
+    """The first output."""
 
 
 @dataclass
@@ -75,6 +87,13 @@ class Findings:
         lines = [self._doubt(group) for group in list(self._groups.values())[:most]]
         more = max(0, len(self._groups) - most) + self._beyond
         return (*lines, f"There are {more:,} more warnings.") if more else tuple(lines)
+
+    def doubt_groups(self) -> tuple[DoubtGroup, ...]:
+        """The doubts by kind, in the order in which they were first met."""
+        return tuple(
+            DoubtGroup(key, self._doubt(replace(group, fix="")), group.fix, group.places[0])
+            for key, group in self._groups.items()
+        )
 
     def _fault(self, group: _Group) -> str:
         sentence = sentence_of(f"{self._name}[{group.places[0]}]{group.text}")

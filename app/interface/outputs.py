@@ -9,7 +9,7 @@ The work grows with the number of outputs and not with the size of their masks: 
 worker made.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, islice
 from typing import Any
@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from app.interface import advice, explain, strict
 from app.interface.errors import InvalidOutput, MalformedBody
 from app.interface.explain import MOST_KEYS, PARTS
-from app.interface.findings import MOST_KINDS, Fault, Findings
+from app.interface.findings import MOST_KINDS, DoubtGroup, Fault, Findings
 from app.interface.labels import LabelClass, LabelRules
 from app.interface.models import OUTPUT
 from app.interface.msgpack_walk import Walk
@@ -36,17 +36,32 @@ def judge(skeleton: bytes, label_classes: Sequence[LabelClass] = (), *, strict: 
 
     Warnings quote no text out of the outputs. Raises InvalidOutput, whose text does quote what was found.
     """
-    return finish(_judging(skeleton, label_classes, strict))
+    return finish(_judging(skeleton, label_classes, strict)).as_doubts()
+
+
+def doubts_about(skeleton: bytes, label_classes: Sequence[LabelClass] = ()) -> tuple[DoubtGroup, ...]:
+    """`judge`, with the warnings told apart by their kind. Raises InvalidOutput."""
+    return finish(_judging(skeleton, label_classes, is_strict=False)).doubt_groups()
 
 
 async def judge_in_slices(
     skeleton: bytes, label_classes: Sequence[LabelClass] = (), *, strict: bool = False
 ) -> tuple[str, ...]:
     """`judge`, giving way to the event loop every few milliseconds."""
-    return await finish_in_slices(_judging(skeleton, label_classes, strict))
+    return (await finish_in_slices(_judging(skeleton, label_classes, strict))).as_doubts()
 
 
-def _judging(skeleton: bytes, label_classes: Sequence[LabelClass], is_strict: bool) -> Steps[tuple[str, ...]]:
+def plain_outputs(skeleton: bytes) -> Iterator[dict[Any, Any]]:
+    """The outputs as they are in the response, but for what is summarised. The judge must have let them pass."""
+    skeletons = Skeletons()
+    outputs = skeletons.outputs(skeleton)
+    assert outputs is not None
+    walk = Walk(outputs.content, len(outputs.content))
+    for _ in range(finish(walk.enter_list("the list"))):
+        yield finish(skeletons.plain_in_steps(finish(walk.skip("the list"))))
+
+
+def _judging(skeleton: bytes, label_classes: Sequence[LabelClass], is_strict: bool) -> Steps[Findings]:
     judgement = _Judgement(label_classes, is_strict)
     try:
         content = judgement.outputs(skeleton)
@@ -66,7 +81,7 @@ def _judging(skeleton: bytes, label_classes: Sequence[LabelClass], is_strict: bo
         ) from error
     if judgement.faults:
         raise InvalidOutput(judgement.faults.as_faults())
-    return judgement.doubts.as_doubts()
+    return judgement.doubts
 
 
 class _Judgement:

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from pydicom.uid import UID
 
+from app.interface.outputs import doubts_about, judge, plain_outputs
+
 Judge = Callable[..., tuple[str, ...]]
 Refusal = Callable[..., str]
 
@@ -351,6 +353,34 @@ def test_a_fault_in_many_outputs_is_told_once(refusal_of: Refusal) -> None:
 def test_a_doubt_about_many_outputs_is_told_once(warnings_about: Judge) -> None:
     warnings = warnings_about([annotation(probability=1 + index) for index in range(1, 101)])
     assert warnings == ("outputs[0], [1], [2] and 97 more: probability is not between 0 and 1 (2 in the first).",)
+
+
+def test_doubts_are_told_apart_by_their_kind(skeleton_of: Callable[[Any], bytes]) -> None:
+    """For who says something of each kind: the same words, the fix on its own, and the first output."""
+    outputs = [
+        annotation(),
+        *(annotation(probability=2.0, data={"x": 0, "y": 0, "width": -5, "height": 1}) for _ in range(4)),
+    ]
+    probability, width = doubts_about(skeleton_of(outputs))
+    assert probability == (
+        "probability",
+        "outputs[1], [2], [3] and 1 more: probability is not between 0 and 1 (2 in the first).",
+        "",
+        1,
+    )
+    assert (width.key, width.text) == (
+        ("data", "width"),
+        "outputs[1], [2], [3] and 1 more: data.width is negative (-5 in the first).",
+    )
+    assert judge(skeleton_of(outputs)) == (probability.text, f"{width.text[:-1]}: {width.fix}.")
+
+
+def test_outputs_are_read_one_by_one_with_facts_for_what_is_large(skeleton_of: Callable[[Any], bytes]) -> None:
+    outputs = [annotation(probability=0.5), annotation(data={"mask": [[0, 1, 1]]})]
+    first, second = plain_outputs(skeleton_of(outputs))
+    assert first == outputs[0]
+    assert second["data"]["mask"].shape == [1, 3]
+    assert list(plain_outputs(skeleton_of([]))) == []
 
 
 def test_at_most_ten_kinds_of_faults_are_told(refusal_of: Refusal) -> None:
