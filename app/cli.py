@@ -1,4 +1,4 @@
-"""The command line: `mdai-model serve`, `env`, `init`.
+"""The command line: `mdai-model serve`, `check`, `env`, `init`.
 
 What is wrong with a command, an archive, its layout or its config ends in exit code 2 and a sentence, before
 anything is started. Modules that are slow to import are imported by the command that needs them.
@@ -8,7 +8,7 @@ import gc
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -118,6 +118,20 @@ ModelVersionOption = Annotated[
 CacheOption = Annotated[
     Text, _option("--cache-dir", "Where environments are kept (default: mdai-model in the user's cache).", "PATH")
 ]
+WheelhouseOption = Annotated[
+    Text, _option("--wheelhouse", "Install from this folder of wheels and from nothing else.", "DIR")
+]
+DeviceOption = Annotated[
+    Text,
+    _option("--device", "auto does as config.yaml says; gpu refuses to start without one.", "auto|cpu|gpu"),
+]
+StartupTimeoutOption = Annotated[
+    Text, _option("--startup-timeout", "A worker must be ready within this (default 10m).", "DURATION")
+]
+PredictTimeoutOption = Annotated[
+    Text, _option("--predict-timeout", "A predict that takes longer is killed (default 10m).", "DURATION")
+]
+Scope = Literal["INSTANCE", "SERIES", "STUDY"]
 
 
 @cli.command(short_help="Serve a package over HTTP.")
@@ -128,24 +142,15 @@ def serve(
     workers: Annotated[
         Text, _option("--workers", "Requests predicted at once (default: one per GPU, else 1).", "N")
     ] = None,
-    device: Annotated[
-        Text,
-        _option("--device", "auto does as config.yaml says; gpu refuses to start without one.", "auto|cpu|gpu"),
-    ] = None,
+    device: DeviceOption = None,
     environment: EnvironmentOption = None,
     python: PythonOption = None,
     exclude_newer: ExcludeNewerOption = None,
     offline: OfflineOption = None,
-    wheelhouse: Annotated[
-        Text, _option("--wheelhouse", "Install from this folder of wheels and from nothing else.", "DIR")
-    ] = None,
+    wheelhouse: WheelhouseOption = None,
     torch_backend: TorchOption = None,
-    startup_timeout: Annotated[
-        Text, _option("--startup-timeout", "A worker must be ready within this (default 10m).", "DURATION")
-    ] = None,
-    predict_timeout: Annotated[
-        Text, _option("--predict-timeout", "A predict that takes longer is killed (default 10m).", "DURATION")
-    ] = None,
+    startup_timeout: StartupTimeoutOption = None,
+    predict_timeout: PredictTimeoutOption = None,
     read_timeout: Annotated[
         Text, _option("--read-timeout", "A client may pause its upload this long (default 30s).", "DURATION")
     ] = None,
@@ -286,6 +291,92 @@ def env(
         lock=lock,
         wheelhouse=None if offline or wheelhouse is None else Path(wheelhouse),
     )
+
+
+@cli.command(short_help="Find out what is wrong with a package, and why.")
+def check(
+    package: Annotated[
+        Path | None,
+        typer.Argument(metavar="PACKAGE", help=_WHAT_A_PACKAGE_IS, show_default=False),
+    ] = None,
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--input", help="Predict on this file, or on those in this folder, too; may be repeated.", metavar="PATH"
+        ),
+    ] = None,
+    scope: Annotated[
+        Scope | None,
+        typer.Option("--scope", help="What the model gets at once; an export of the platform says it itself."),
+    ] = None,
+    label_classes: Annotated[
+        Path | None,
+        typer.Option(
+            "--label-classes",
+            help="The classes that outputs may name: a JSON file with a list as in requests, or a model.json.",
+            metavar="FILE",
+        ),
+    ] = None,
+    run: Annotated[bool, typer.Option("--run/--no-run", help="Build the environment and run the model, too.")] = True,
+    fix: Annotated[
+        bool,
+        typer.Option(
+            "--fix",
+            help="Correct what is safe: keys and names in the configuration, junk, a lock for open requirements.",
+            show_default=False,
+        ),
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.", show_default=False)] = False,
+    explain: Annotated[Text, _option("--explain", "Say what a code stands for, and nothing else.", "CODE")] = None,
+    environment: EnvironmentOption = None,
+    python: PythonOption = None,
+    exclude_newer: ExcludeNewerOption = None,
+    offline: OfflineOption = None,
+    wheelhouse: WheelhouseOption = None,
+    torch_backend: TorchOption = None,
+    device: DeviceOption = None,
+    startup_timeout: StartupTimeoutOption = None,
+    predict_timeout: PredictTimeoutOption = None,
+    model_root: ModelRootOption = None,
+    model_version: ModelVersionOption = None,
+    cache_dir: CacheOption = None,
+) -> None:
+    """Examine PACKAGE: first without running anything of it, then by running its model.
+
+    Finds what would fail later or elsewhere: in the layout, the configuration, the requirements, the code, the weights,
+    and in what predict answers to DICOM made for the purpose and to every --input. Each finding says where, why and
+    what to do; its code has a page, shown by --explain.
+
+    Exit code 0: nothing, or notes only; 1: warnings; 2: errors.
+
+    \b
+    mdai-model check my-model                       everything
+    mdai-model check my-model --input chest.dcm     and on a real image
+    mdai-model check my-model --no-run              in a second, without an environment
+    mdai-model check my-model --fix                 correct what is safe
+    mdai-model check --explain M011                 what a code means
+    """
+    given = locals()
+    from app.checking import Wishes, explained, inputs_at, label_classes_in
+    from app.checking import check as examine_package
+    from app.settings import Settings
+
+    options = {name: value for name, value in given.items() if name in Settings.model_fields}
+
+    if explain is not None:
+        typer.echo(explained(explain), nl=False)
+        return
+    if package is None:
+        fail("which package? `mdai-model check PACKAGE`, or --explain CODE.")
+    wishes = Wishes(
+        inputs=inputs_at(inputs or ()),
+        scope=scope,
+        label_classes=label_classes_in(label_classes) if label_classes else (),
+        runs=run,
+        repairs=fix,
+        as_json=json,
+    )
+    raise typer.Exit(examine_package(package, options, wishes))
 
 
 @cli.command(short_help="Write a package to start from.")

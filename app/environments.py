@@ -16,7 +16,7 @@ from model_loader.cached import cached_environments, prune, size_on_disk
 from model_loader.devices import builds_for_gpu
 from model_loader.environment import ModelEnvironment, build_environment, export_wheels, lock_environment
 from model_loader.errors import EnvironmentBuildError
-from model_loader.lock_file import LOCK, Lock
+from model_loader.lock_file import LOCK, Lock, write_lock
 from model_loader.package import ModelPackage
 from model_loader.reliance import unlisted as unlisted_in
 from model_loader.requirements_file import Requirements, read_requirements
@@ -121,13 +121,10 @@ def _size(count: float) -> str:
 
 
 def _write(lock: Lock, package: ModelPackage) -> None:
-    path = package.mdai / LOCK
     try:
-        unfinished = path.with_name(f"{LOCK}.new")
-        unfinished.write_text(lock.text, encoding="utf-8")
-        unfinished.replace(path)
+        path = write_lock(lock, package)
     except OSError as error:
-        fail(f"{path} cannot be written: {error.strerror}.", code=1)
+        fail(f"{package.mdai / LOCK} cannot be written: {error.strerror}.", code=1)
     _tell(f"wrote {path}")
 
 

@@ -63,17 +63,21 @@ def read_settings(options: Mapping[str, Any]) -> Settings:
 
 def opened(source: Path, run: RunFolder, settings: Settings) -> ModelPackage:
     """The package; ends with a sentence where it cannot be served."""
-    is_python_chosen = settings.python is not None or settings.environment != "auto"
     try:
-        return open_package(
-            source,
-            scratch=run.scratch,
-            model_root=settings.model_root,
-            model_version=settings.model_version,
-            is_python_chosen=is_python_chosen,
-        )
+        return open_as_set(source, run, settings)
     except PackageError as error:
         fail(error.text)
+
+
+def open_as_set(source: Path, run: RunFolder, settings: Settings) -> ModelPackage:
+    """The package, opened as the options say. Raises PackageError."""
+    return open_package(
+        source,
+        scratch=run.scratch,
+        model_root=settings.model_root,
+        model_version=settings.model_version,
+        is_python_chosen=settings.python is not None or settings.environment != "auto",
+    )
 
 
 def _export_line(package: ModelPackage) -> str:

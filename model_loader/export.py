@@ -17,7 +17,7 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -129,16 +129,23 @@ class Export:
 
     def facts(self, shown: str) -> ExportFacts:
         """Read model.json, which messages call `shown`. Raises ConfigError."""
-        try:
-            document = _Document.model_validate(_json(self.model_json, shown))
-        except ValidationError as error:
-            raise ConfigError(f"{shown}: {'; '.join(_faults(error))}. {_EXPORT_AGAIN}") from None
-        name = printable((document.model.name or "").strip())[:_LONGEST_NAME]
-        classes, warnings = _classes(document, shown)
+        facts = read_model_json(self.model_json, shown)
         strays = _listed(misnamed_versions(self.source))
-        if strays:
-            warnings.append(f"{strays} in {SOURCE} is no version: a version is named vN.zip, such as v3.zip.")
-        return ExportFacts(name or None, _upper(document.model.scope), classes, tuple(warnings))
+        if not strays:
+            return facts
+        told = f"{strays} in {SOURCE} is no version: a version is named vN.zip, such as v3.zip."
+        return replace(facts, warnings=(*facts.warnings, told))
+
+
+def read_model_json(file: Path, shown: str) -> ExportFacts:
+    """What an export's model.json says; messages call it `shown`. Raises ConfigError."""
+    try:
+        document = _Document.model_validate(_json(file, shown))
+    except ValidationError as error:
+        raise ConfigError(f"{shown}: {'; '.join(_faults(error))}. {_EXPORT_AGAIN}") from None
+    name = printable((document.model.name or "").strip())[:_LONGEST_NAME]
+    classes, warnings = _classes(document, shown)
+    return ExportFacts(name or None, _upper(document.model.scope), classes, tuple(warnings))
 
 
 def export_at(folder: Path) -> Export | None:

@@ -172,6 +172,14 @@ def lock_faults(lock: Lock, series: str, package: ModelPackage) -> Iterator[str]
             yield f"{lock.name} has a line without a hash: {line}."
 
 
+def write_lock(lock: Lock, package: ModelPackage) -> Path:
+    """Put the lock into a package that is a folder, whole or not at all; returns its path. Raises OSError."""
+    path = package.mdai / LOCK
+    unfinished = path.with_name(f"{LOCK}.new")
+    unfinished.write_text(lock.text, encoding="utf-8")
+    return unfinished.replace(path)
+
+
 def install_lock(
     uv: Uv,
     python: Path,

@@ -13,7 +13,7 @@ from app.settings import Settings
 from model_loader.errors import PredictFailed
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")])
+DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")])
 HEADING = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)", re.MULTILINE)
 
 
@@ -137,6 +137,7 @@ def test_the_architecture_names_every_module() -> None:
     modules = [
         *REPOSITORY.glob("app/*.py"),
         *REPOSITORY.glob("app/interface/*.py"),
+        *REPOSITORY.glob("app/doctor/*.py"),
         *REPOSITORY.glob("model_loader/*.py"),
     ]
     named = {path.stem for path in modules} - {"__init__", "about", "errors", "schema_notes"}

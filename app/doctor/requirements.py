@@ -21,6 +21,9 @@ STALE_LOCK = Code("R011", Severity.WARNING, "the lock does not go with requireme
 UNUSABLE_LOCK = Code("R012", Severity.ERROR, "a lock that cannot be installed here")
 UNRESOLVABLE = Code("R014", Severity.ERROR, "the requirements cannot be installed")
 NO_ENVIRONMENT = Code("R015", Severity.ERROR, "the environment cannot be made")
+#: Gone once the package carries a lock of what can be installed.
+MENDED_BY_A_LOCK = frozenset({UNPINNED, STALE_LOCK, UNUSABLE_LOCK})
+
 CODES = (
     UNPINNED,
     UNREADABLE,
