@@ -8,16 +8,19 @@ OPTIONS ?=
 UPGRADE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint serve lock test-image clean
+.PHONY: help demo test test-environments lint serve lock test-image clean
 
 help:  ## This list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 demo: $(INSTALLED)  ## Find the lungs on a chest radiograph through the real service, and draw them in demo.png
 	@$(BIN)/python examples/lung-finder/demo.py $(OPTIONS)
 
 test: $(INSTALLED)  ## The whole suite, in parallel; OPTIONS="tests/app -k label" for a part
 	@$(BIN)/python -m pytest -n logical $(OPTIONS)
+
+test-environments: $(INSTALLED)  ## Old Pythons with TensorFlow 1, fastapi 0.40 and so on, built and served; minutes, needs the index
+	@$(BIN)/python -m pytest -n logical -m environments $(OPTIONS)
 
 lint: $(INSTALLED)  ## Style, formatting, types and layers
 	$(BIN)/ruff check .

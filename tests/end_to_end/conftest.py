@@ -19,9 +19,10 @@ START_SECONDS = 60.0
 
 
 class Service:
-    """A running `mdai-model serve` with everything it has printed so far."""
+    """A running `mdai-model serve` with everything it has printed so far; `patience` in seconds, for each line."""
 
-    def __init__(self, package: Path, options: tuple[str, ...], folder: Path) -> None:
+    def __init__(self, package: Path, options: tuple[str, ...], folder: Path, patience: float) -> None:
+        self._patience = patience
         self.temp = folder / "tmp"
         self.temp.mkdir(exist_ok=True)
         self.cache = folder / "cache"
@@ -50,13 +51,13 @@ class Service:
         return "\n".join(self.lines)
 
     def wait_for_line(self, pattern: str) -> str:
-        """The first line that matches; fails where the service ends or half a minute passes without one."""
+        """The first line that matches; fails where the service ends or time passes without one."""
 
         def found() -> str | None:
             return next((line for line in self.lines if re.search(pattern, line)), None)
 
         with self._changed:
-            self._changed.wait_for(lambda: found() or not self._reader.is_alive(), START_SECONDS)
+            self._changed.wait_for(lambda: found() or not self._reader.is_alive(), self._patience)
             line = found()
         assert line, f"no line like {pattern!r} in:\n{self.output}"
         return line
@@ -100,8 +101,8 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Service]]:
     """Start `mdai-model serve PACKAGE OPTION…`; whatever still runs afterwards is ended."""
     services: list[Service] = []
 
-    def start(package: Path, *options: str) -> Service:
-        service = Service(package, options, tmp_path)
+    def start(package: Path, *options: str, patience: float = START_SECONDS) -> Service:
+        service = Service(package, options, tmp_path, patience)
         services.append(service)
         return service
 
