@@ -235,13 +235,16 @@ def env(
     cache_dir: CacheOption = None,
     list_cache: Annotated[
         bool,
-        typer.Option("--list", help="List the environments in the cache: size, last use.", show_default=False),
+        typer.Option(
+            "--list", help="List the cache: environments, homes of models; size, last use.", show_default=False
+        ),
     ] = False,
     prune: Annotated[
         bool,
         typer.Option(
             "--prune",
-            help="Delete environments from the cache that were not used for a while. What a running server uses stays.",
+            help="Delete from the cache what was not used for a while: environments, and homes of models with what"
+            " these have downloaded. What a running server uses stays.",
             show_default=False,
         ),
     ] = False,
@@ -258,7 +261,7 @@ def env(
     mdai-model env --list                         what the cache holds
     mdai-model env --prune --unused-for 7d        make room in it
     """
-    from app.environments import list_environments, prune_environments, show_environment
+    from app.environments import list_cached, prune_cache, show_environment
 
     if list_cache and prune:
         fail("--list and --prune are two commands; give one of them.")
@@ -267,10 +270,10 @@ def env(
     if package is not None and (list_cache or prune):
         fail("--list and --prune are about the whole cache; leave PACKAGE out.")
     if prune:
-        prune_environments({"cache_dir": cache_dir}, unused_for or "30d")
+        prune_cache({"cache_dir": cache_dir}, unused_for or "30d")
         return
     if list_cache:
-        list_environments({"cache_dir": cache_dir})
+        list_cached({"cache_dir": cache_dir})
         return
     if package is None:
         fail("which package? `mdai-model env PACKAGE`, or --list or --prune for the cache.")

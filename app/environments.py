@@ -12,16 +12,18 @@ import typer
 from app.cli import fail
 from app.serving import ending_on_signals, environment_request, opened, read_settings
 from app.settings import parse_age
-from model_loader.cached import cached_environments, prune, size_on_disk
+from model_loader.cached import ENVIRONMENTS, KINDS, CachedFolder, cached_folders, prune, size_on_disk
 from model_loader.devices import builds_for_gpu
 from model_loader.environment import ModelEnvironment, build_environment, export_wheels, lock_environment
 from model_loader.errors import EnvironmentBuildError
+from model_loader.home import HOMES
 from model_loader.lock_file import LOCK, Lock, write_lock
 from model_loader.package import ModelPackage
 from model_loader.reliance import unlisted as unlisted_in
 from model_loader.requirements_file import Requirements, read_requirements
 from model_loader.source_code import read_source_code
 from model_loader.workdir import RunFolder
+from model_loader.worker_runtime import RUNTIMES
 
 
 def show_environment(
@@ -71,28 +73,28 @@ def show_environment(
     _tell_what_is_unlisted(package, environment)
 
 
-def list_environments(options: Mapping[str, Any]) -> None:
-    """Print a table of the environments in the cache, last used first."""
+def list_cached(options: Mapping[str, Any]) -> None:
+    """Print a table of what the cache holds, last used first, and what it takes together."""
     cache = read_settings(options).cache_dir
     try:
-        environments = cached_environments(cache)
+        found = cached_folders(cache)
     except EnvironmentBuildError as error:
         fail(error.text, code=1)
-    if environments:
-        width = max(len(environment.key) for environment in environments)
-        typer.echo(f"{'environment':{width}}  {'Python':8}  packages  {'size':>9}  last used         built for")
-        for one in environments:
-            used = "in use now" if one.in_use else f"{datetime.fromtimestamp(one.used):%Y-%m-%d %H:%M}"
-            python, package = one.python or "-", one.package or "(unfinished)"
-            typer.echo(f"{one.key:{width}}  {python:8}  {one.packages:8}  {_size(one.size):>9}  {used:16}  {package}")
-    together = size_on_disk(environment.folder for environment in environments)
-    homes = size_on_disk([cache / "homes"])
-    typer.echo(f"{len(environments)} environments, {_size(together)}, in {cache / 'environments'}")
-    typer.echo(f"The homes of models, with what these have downloaded: {_size(homes)}, in {cache / 'homes'}")
+    width = max((len(_name(one)) for one in found), default=0)
+    if found:
+        typer.echo(f"{'':{width}}  {'Python':8}  packages  {'size':>9}  last used         for")
+    for one in found:
+        used = "in use now" if one.in_use else f"{datetime.fromtimestamp(one.used):%Y-%m-%d %H:%M}"
+        packages = one.packages if one.kind == ENVIRONMENTS and one.is_finished else "-"
+        row = f"{one.python or '-':8}  {packages:>8}  {_size(one.size):>9}  {used:16}  {_purpose(one)}"
+        typer.echo(f"{_name(one):{width}}  {row}")
+    for kind in KINDS:
+        together = [one.folder for one in found if one.kind == kind]
+        typer.echo(f"{_counted(len(together), kind)}, {_size(size_on_disk(together))}, in {cache / kind}")
 
 
-def prune_environments(options: Mapping[str, Any], age: str) -> None:
-    """Delete the environments that were not used for `age`, and print which."""
+def prune_cache(options: Mapping[str, Any], age: str) -> None:
+    """Delete what was not used for `age` from the cache, and print what."""
     try:
         unused_seconds = parse_age(age)
     except ValueError as error:
@@ -100,16 +102,38 @@ def prune_environments(options: Mapping[str, Any], age: str) -> None:
     cache = read_settings(options).cache_dir
     try:
         removed, freed = prune(cache, unused_seconds)
-        left = cached_environments(cache)
+        left = cached_folders(cache)
     except EnvironmentBuildError as error:
         fail(error.text, code=1)
-    for environment in removed:
-        typer.echo(f"deleted {environment.key} ({environment.package or 'unfinished'}, {_size(environment.size)})")
-    in_use = sum(environment.in_use for environment in left)
-    typer.echo(
-        f"{len(removed)} environments deleted, {len(left)} left, {in_use} of them in use;"
-        f" {_size(freed)} freed. What uv keeps in a cache of its own stays: `uv cache prune` is for that."
-    )
+    for one in removed:
+        typer.echo(f"deleted {_name(one)} ({_purpose(one)}, {_size(one.size)})")
+    for kind in KINDS:
+        kept = [one for one in left if one.kind == kind]
+        gone = sum(one.kind == kind for one in removed)
+        in_use = sum(one.in_use for one in kept)
+        typer.echo(f"{_counted(gone, kind)} deleted, {len(kept)} left, {in_use} of them in use")
+    typer.echo(f"{_size(freed)} freed. What uv keeps in a cache of its own stays: `uv cache prune` is for that.")
+
+
+_KIND_NAMES = {
+    ENVIRONMENTS: ("environment", "environments"),
+    HOMES: ("home of a model, with what it has downloaded", "homes of models, with what these have downloaded"),
+    RUNTIMES: ("msgpack of workers", "msgpacks of workers"),
+}
+
+
+def _counted(count: int, kind: str) -> str:
+    return f"{count} {_KIND_NAMES[kind][count != 1]}"
+
+
+def _name(one: CachedFolder) -> str:
+    return f"{one.kind}/{one.key}"
+
+
+def _purpose(one: CachedFolder) -> str:
+    if not one.is_finished:
+        return "(unfinished)"
+    return "workers" if one.kind == RUNTIMES else one.package or "(not known)"
 
 
 def _size(count: float) -> str:

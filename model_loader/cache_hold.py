@@ -1,18 +1,19 @@
 """Says that a folder of the cache is in use, so that nobody deletes it, and when it was used last.
 
 A file ``used`` in the folder: whoever uses the folder holds a shared lock on it, which the system lets go of however
-that process ends; the file's time is when it was last taken into use. Whoever wants to delete the folder needs the
-lock alone, and moves the folder away before it is deleted.
+that process ends; the file's time is when it was last taken into use, or let go of by a process that ended in order.
+Whoever wants to delete the folder needs the lock alone, and moves the folder away before it is deleted.
 """
 
 import fcntl
 import os
 import secrets
-import shutil
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+
+from model_loader.workdir import remove_tree
 
 USED = "used"
 REMOVED = ".removed-"
@@ -21,8 +22,8 @@ REMOVED = ".removed-"
 class Hold:
     """A folder is not deleted while this object lives."""
 
-    def __init__(self, descriptor: int) -> None:
-        self.release: Callable[[], None] = weakref.finalize(self, os.close, descriptor)
+    def __init__(self, descriptor: int, let_go: Callable[[int], None] = os.close) -> None:
+        self.release: Callable[[], None] = weakref.finalize(self, let_go, descriptor)
 
 
 def hold(folder: Path) -> Hold | None:
@@ -38,13 +39,23 @@ def hold(folder: Path) -> Hold | None:
             continue
         except OSError:
             return None
-        held = Hold(descriptor)
+        held = Hold(descriptor, _end_use)
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         if _is_still_there(descriptor, folder):
-            with suppress(OSError):
-                os.utime(descriptor)
+            _note_use(descriptor)
             return held
         held.release()
+
+
+def _note_use(descriptor: int) -> None:
+    with suppress(OSError):
+        os.utime(descriptor)
+
+
+def _end_use(descriptor: int) -> None:
+    """A server that ran for months has used the folder until now."""
+    _note_use(descriptor)
+    os.close(descriptor)
 
 
 def is_in_use(folder: Path) -> bool:
@@ -78,14 +89,14 @@ def remove_unless_used(folder: Path, is_wanted: Callable[[], bool]) -> bool:
         folder.rename(away)
     finally:
         taken.release()
-    shutil.rmtree(away, ignore_errors=True)
+    remove_tree(away)
     return True
 
 
 def sweep(parent: Path) -> None:
     """Delete what a deletion that was killed has left."""
     for entry in parent.glob(f"{REMOVED}*"):
-        shutil.rmtree(entry, ignore_errors=True)
+        remove_tree(entry)
 
 
 def _take(folder: Path) -> Hold | None:

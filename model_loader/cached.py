@@ -1,67 +1,74 @@
-"""What the cache of environments holds, how much room it takes, and getting rid of what nobody uses.
+"""What the cache holds, how much room it takes, and getting rid of what nobody uses.
 
-The worker's msgpack (`runtime`, a megabyte for each Python) and the homes of models (`homes`, with what they have
-downloaded) are not looked at here: neither is made anew by building.
+Three kinds of folders: `environments`; `homes`, with what models have downloaded; and `runtime`, the workers' msgpack,
+a megabyte for each Python.
 """
 
 import os
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from model_loader.cache_hold import USED, is_in_use, remove_unless_used, sweep
+from model_loader.cache_hold import REMOVED, USED, is_in_use, remove_unless_used, sweep
 from model_loader.environment_cache import RECORD, read_record
 from model_loader.errors import EnvironmentBuildError
+from model_loader.home import HOMES, home_package
+from model_loader.worker_runtime import RUNTIMES
 
 ENVIRONMENTS = "environments"
+KINDS = (ENVIRONMENTS, HOMES, RUNTIMES)
 BLOCK = 512
 """Bytes; what st_blocks counts, whatever the file system's own blocks are."""
 
 
 @dataclass(frozen=True)
-class CachedEnvironment:
-    """An environment in the cache, or what a build that was killed has left of one.
+class CachedFolder:
+    """An environment, a home or a worker's runtime in the cache; or what a build that was killed has left of one.
 
     Attributes:
-        key: names it
-        python: the interpreter's version; empty where the build did not finish
-        package: that it was built for first; others with the same requirements share it
-        packages: how many it holds
+        kind: which of KINDS
+        key: names it among its kind
+        python: the interpreter's version; empty for homes, and where the build did not finish
+        package: that an environment was built for first, others with the same requirements share it; that a home
+            belongs to; empty where that is not known, and for runtimes
+        packages: how many an environment holds
+        is_finished: it can be used; a build that was killed cannot
         size: bytes on the disk, each hard link counted once
-        used: when it was last taken into use, in seconds since the epoch
+        used: when it was last in use, in seconds since the epoch
         in_use: a process uses or builds it now
     """
 
+    kind: str
     key: str
     folder: Path
     python: str
     package: str
     packages: int
+    is_finished: bool
     size: int
     used: float
     in_use: bool
 
 
-def cached_environments(cache: Path) -> list[CachedEnvironment]:
-    """Return what is in the cache, last used first.
+def cached_folders(cache: Path) -> list[CachedFolder]:
+    """Return what is in the cache, by kind as in KINDS, last used first.
 
     Raises:
         EnvironmentBuildError: the cache cannot be read.
     """
     try:
-        folders = [folder for folder in (cache / ENVIRONMENTS).glob("py*") if folder.is_dir()]
-        found = [_described(folder) for folder in folders]
+        found = [_described(kind, folder) for kind in KINDS for folder in _folders(cache / kind)]
     except OSError as error:
         raise _unusable(cache, error) from error
-    return sorted(found, key=lambda environment: environment.used, reverse=True)
+    return sorted(found, key=lambda one: (KINDS.index(one.kind), -one.used))
 
 
-def prune(cache: Path, unused_seconds: float) -> tuple[list[CachedEnvironment], int]:
-    """Delete the environments that nobody uses and that nobody has used for so long.
+def prune(cache: Path, unused_seconds: float) -> tuple[list[CachedFolder], int]:
+    """Delete what nobody uses and nobody has used for so long.
 
-    Return them, and the bytes that this freed: what uv's cache or another environment has a hard link to, is not.
+    Return it, and the bytes that this freed: what uv's cache or another environment has a hard link to, is not.
 
     Raises:
         EnvironmentBuildError: the cache cannot be written.
@@ -69,20 +76,27 @@ def prune(cache: Path, unused_seconds: float) -> tuple[list[CachedEnvironment], 
     removed = []
     freed = 0
     try:
-        for environment in cached_environments(cache):
-            folder = environment.folder
+        for one in cached_folders(cache):
+            folder = one.folder
 
             def is_old(folder: Path = folder) -> bool:
                 return time.time() - _last_used(folder) >= unused_seconds
 
             alone = sum(file.size for file in _files([folder]) if file.links_elsewhere == 0) if is_old() else 0
             if is_old() and remove_unless_used(folder, is_old):
-                removed.append(environment)
+                removed.append(one)
                 freed += alone
-        sweep(cache / ENVIRONMENTS)
+        for kind in KINDS:
+            sweep(cache / kind)
     except OSError as error:
         raise _unusable(cache, error) from error
     return removed, freed
+
+
+def _folders(parent: Path) -> Iterator[Path]:
+    for folder in parent.glob("*"):
+        if folder.is_dir() and not folder.is_symlink() and not folder.name.startswith(REMOVED):
+            yield folder
 
 
 def size_on_disk(folders: Iterable[Path]) -> int:
@@ -112,16 +126,18 @@ def _files(folders: Iterable[Path]) -> Iterable[_File]:
     return found.values()
 
 
-def _described(folder: Path) -> CachedEnvironment:
+def _described(kind: str, folder: Path) -> CachedFolder:
     used = _last_used(folder)
     record = read_record(folder)
     notes = record["notes"] if record else {}
-    return CachedEnvironment(
+    return CachedFolder(
+        kind=kind,
         key=folder.name,
         folder=folder,
-        python=str(notes.get("python", "")),
-        package=str(notes.get("package", "")),
+        python=str(notes.get("python" if kind == ENVIRONMENTS else "version", "")),
+        package=home_package(folder) if kind == HOMES else str(notes.get("package", "")),
         packages=len(notes.get("packages", ())),
+        is_finished=kind == HOMES or record is not None,
         size=size_on_disk([folder]),
         used=used,
         in_use=is_in_use(folder),

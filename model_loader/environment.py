@@ -75,7 +75,7 @@ class ModelEnvironment:
         frozen: the same as requirements, with where it came from when that was no index; ours only
         cached: nothing had to be built
         key: names it in the cache; empty where it is not of our making
-        held: keeps it from being deleted from the cache while this object lives
+        held: keeps what it consists of from being deleted from the cache while this object lives
     """
 
     python: Path
@@ -87,7 +87,7 @@ class ModelEnvironment:
     frozen: tuple[str, ...] = field(default=(), repr=False)
     cached: bool = False
     key: str = ""
-    held: Hold | None = field(default=None, repr=False, compare=False)
+    held: tuple[Hold, ...] = field(default=(), repr=False, compare=False)
 
 
 def build_environment(
@@ -147,14 +147,16 @@ def _given(path: Path, cache: Path, environ: Mapping[str, str], installer: Insta
             )
     interpreter = named_interpreter(str(path), environ=environ)
     ours = interpreter.path.parent.resolve() == Path(sys.executable).parent.resolve()
+    runtime = worker_runtime(interpreter, cache=cache, installer=installer)
     return ModelEnvironment(
         python=interpreter.path,
-        runtime=worker_runtime(interpreter, cache=cache, installer=installer),
+        runtime=runtime.folder,
         hidden=(SERVER_FOLDER,) if ours else (),
         description=str(interpreter),
         version=interpreter.version,
         packages=_listed(installer, interpreter.path),
         cached=True,
+        held=_holds(runtime.held),
     )
 
 
@@ -181,16 +183,20 @@ def _automatic(
     state = " (cached)" if finished.cached else ""
     return ModelEnvironment(
         python=venv_python(finished.folder),
-        runtime=runtime,
+        runtime=runtime.folder,
         hidden=(),
         description=f"Python {interpreter.version}, {len(packages)} packages{state}",
         version=interpreter.version,
         packages=packages,
         frozen=tuple(finished.notes["frozen"]),
         cached=finished.cached,
-        held=finished.held,
+        held=_holds(finished.held, runtime.held),
         key=key,
     )
+
+
+def _holds(*held: Hold | None) -> tuple[Hold, ...]:
+    return tuple(one for one in held if one is not None)
 
 
 def _recipe(

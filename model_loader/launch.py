@@ -10,6 +10,7 @@ from pathlib import Path
 
 from model_loader.devices import Device, DevicePlan
 from model_loader.environment import EnvironmentRequest, ModelEnvironment, build_environment
+from model_loader.home import ModelHome, model_home
 from model_loader.package import ModelPackage
 from model_loader.pool import Launch, Prepare
 from model_loader.process import WorkerPlan
@@ -46,7 +47,7 @@ def preparation(
         try:
             devices = await asyncio.to_thread(choose_devices)
             environment = await asyncio.to_thread(build, replace(request, gpu=devices.on_gpu))
-            home = await asyncio.to_thread(_home, cache, package)
+            home = await asyncio.to_thread(model_home, cache, package)
         except asyncio.CancelledError:
             cancellation.cancel()
             raise
@@ -61,20 +62,13 @@ def preparation(
     return prepare
 
 
-def _home(cache: Path, package: ModelPackage) -> Path:
-    """Kept for each content of a package, so that weights which a model downloads survive a restart."""
-    home = cache / "homes" / package.digest[:16]
-    home.mkdir(parents=True, exist_ok=True)
-    return home
-
-
 def _plan(
     package: ModelPackage,
     environment: ModelEnvironment,
     device: Device,
     run: RunFolder,
     name: str,
-    home: Path,
+    home: ModelHome,
     environ: Mapping[str, str],
 ) -> WorkerPlan:
     folder = run.worker_folder(name, package.root)
@@ -87,7 +81,7 @@ def _plan(
         import_folders=package.import_folders,
         label_classes=package.label_classes,
         working_directory=folder.path,
-        environment=worker_environment(environ, environment.python, home, folder.temp, variables),
+        environment=worker_environment(environ, environment.python, home.path, folder.temp, variables),
         device=device,
     )
 

@@ -3,9 +3,11 @@
 A model may pin any msgpack, or none. The worker imports its own from here before it lets the model's code in.
 """
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from model_loader.cache_hold import Hold
 from model_loader.environment_cache import CacheSlot
 from model_loader.errors import InstallFailed
 from model_loader.installer import RESOLVING, Installer, wheelhouse_advice
@@ -13,10 +15,19 @@ from model_loader.interpreters import Interpreter, python_runs
 from model_loader.uv_process import UvFailed
 
 REQUIREMENT = "msgpack>=1.0.5"
+RUNTIMES = "runtime"
 
 
-def worker_runtime(interpreter: Interpreter, *, cache: Path, installer: Installer) -> Path:
-    """Return the folder with msgpack for this interpreter; install it there the first time.
+@dataclass(frozen=True)
+class WorkerRuntime:
+    """`folder` holds msgpack, and is not deleted from the cache while ``held`` lives."""
+
+    folder: Path
+    held: Hold | None = field(default=None, repr=False, compare=False)
+
+
+def worker_runtime(interpreter: Interpreter, *, cache: Path, installer: Installer) -> WorkerRuntime:
+    """Return the worker's msgpack for this interpreter; install it the first time.
 
     Parameters:
         cache: the cache's top folder
@@ -54,13 +65,13 @@ def worker_runtime(interpreter: Interpreter, *, cache: Path, installer: Installe
             )
         return {"version": interpreter.version, "compiled": compiled}
 
-    finished = CacheSlot(cache / "runtime" / interpreter.tag).get(
+    finished = CacheSlot(cache / RUNTIMES / interpreter.tag).get(
         build,
         usable=lambda folder, notes: _imports(interpreter, folder / "site", "msgpack"),
         progress=installer.progress,
         cancellation=installer.cancellation,
     )
-    return finished.folder / "site"
+    return WorkerRuntime(finished.folder / "site", finished.held)
 
 
 def _imports(interpreter: Interpreter, site: Path, module: str) -> bool:

@@ -5,6 +5,7 @@ A module that says ``pytest_plugins = ("tests.building_places",)`` has these fix
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,15 @@ from tests.building import ignore, open_with
 
 
 @pytest.fixture(scope="session")
-def runtimes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The workers' msgpack, installed once for all tests; a cache's `runtime` folder."""
+def runtimes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The workers' msgpack, installed once for all tests, and in use until their end; a cache's `runtime` folder."""
     cache = tmp_path_factory.mktemp("cache")
     given = EnvironmentRequest(mode=Path(sys.executable))
     package = open_with(tmp_path_factory.mktemp("package"))
-    build_environment(package, given, cache=cache, progress=ignore, environ=os.environ)
-    return cache / "runtime"
+    environment = build_environment(package, given, cache=cache, progress=ignore, environ=os.environ)
+    yield cache / "runtime"
+    for held in environment.held:
+        held.release()
 
 
 @pytest.fixture

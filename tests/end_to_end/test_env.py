@@ -1,9 +1,13 @@
 """`mdai-model env` from outside."""
 
 import os
+import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import msgpack
 import pytest
 
 from tests.building import OWN, open_with, write_wheel
@@ -37,7 +41,7 @@ def test_an_environment_is_locked_listed_and_pruned(tmp_path: Path, machine: dic
     assert "Installing what .mdai/requirements.lock says." in again.stderr
     assert again.stdout.splitlines()[2:] == locked.stdout.splitlines()[2:]
     assert "2 environments" in env(machine, "--list").stdout
-    assert env(machine, "--prune").stdout.startswith("0 environments deleted, 2 left, 0 of them in use")
+    assert env(machine, "--prune").stdout.startswith("0 environments deleted, 2 left, 0 of them in use\n")
     assert "2 environments deleted, 0 left" in env(machine, "--prune", "--unused-for", "0d").stdout
 
 
@@ -89,6 +93,46 @@ def test_torch_is_for_the_gpu_where_the_package_asks_for_one_and_it_is_there(
     said_by_it = env(machine, package.root, *arguments).stderr
     assert any(line.startswith(said) for line in said_by_it.splitlines()), said_by_it
     assert ("torch's own index" in said_by_it) is not said.startswith("Installing")
+
+
+def test_a_running_server_keeps_the_home_of_its_model_and_all_else_that_it_uses(
+    serve: Callable[..., Any], machine: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its model may download at any time, and a worker may have to start anew."""
+    for name in os.environ.keys() - machine.keys():
+        monkeypatch.delenv(name)
+    for name, value in machine.items():
+        monkeypatch.setenv(name, value)
+    folder = open_with(tmp_path / "downloads", "tiny\n").mdai
+    (folder / "mdai_deploy.py").write_text(DOWNLOADS)
+    service = serve(folder.parent, "--python", OWN).wait_until_ready()
+    here = machine | {"MDAI_MODEL_CACHE_DIR": str(service.cache)}
+    listed = env(here, "--list").stdout
+    assert re.search(r"^homes/\S+ .* in use now +downloads$", listed, re.MULTILINE)
+    assert "1 home of a model" in listed
+    pruned = env(here, "--prune", "--unused-for", "0d").stdout
+    assert pruned.count("0 homes of models, with what these have downloaded deleted, 1 left, 1 of them in use") == 1
+    assert pruned.count("deleted, 1 left, 1 of them in use") == 3
+    answer = service.post(content=msgpack.packb({"files": []}), headers={"Content-Type": "application/msgpack"})
+    assert msgpack.unpackb(answer.content)[0]["note"] == "weights"
+    assert service.stop() == 0
+    assert env(here, "--prune").stdout.count("0 left") == 0
+    pruned = env(here, "--prune", "--unused-for", "0d").stdout
+    assert "deleted homes/" in pruned and pruned.count("deleted, 0 left") == 2
+    assert [path for kind in ("environments", "homes") for path in (service.cache / kind).iterdir()] == []
+
+
+DOWNLOADS = """
+import os
+WEIGHTS = os.path.join(os.path.expanduser("~"), "weights")
+class MDAIModel:
+    def __init__(self):
+        with open(WEIGHTS, "w") as file:
+            file.write("weights")
+    def predict(self, data):
+        with open(WEIGHTS) as file:
+            return [{"type": "NONE", "study_uid": "1.2", "note": file.read()}]
+"""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is said about the cache of environments, and what is deleted from it."""
+"""What is said about the cache, and what is deleted from it: environments, homes of models, workers' msgpack."""
 
 import os
 import subprocess
@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from model_loader.cache_hold import hold, is_in_use, remove_unless_used
-from model_loader.cached import cached_environments, prune, size_on_disk
+from model_loader.cached import CachedFolder, cached_folders, prune, size_on_disk
 from model_loader.environment import ModelEnvironment
 from model_loader.errors import EnvironmentBuildError
+from model_loader.home import model_home
 from tests.building import build, open_with, write_wheel
 
 pytest_plugins = ("tests.building_places",)
@@ -25,9 +26,13 @@ def slot_of(environment: ModelEnvironment) -> Path:
 
 def let_go(environment: ModelEnvironment) -> Path:
     """As if the process that had built it had ended; returns its slot in the cache."""
-    assert environment.held is not None
-    environment.held.release()
+    for held in environment.held:
+        held.release()
     return slot_of(environment)
+
+
+def environments(cache: Path) -> list[CachedFolder]:
+    return [one for one in cached_folders(cache) if one.kind == "environments"]
 
 
 def make_older(slot: Path, days: float) -> None:
@@ -50,7 +55,7 @@ def test_a_list_tells_what_each_is_and_what_was_used_last_comes_first(
     cache: Path, built: list[ModelEnvironment]
 ) -> None:
     make_older(let_go(built[0]), days=3)
-    second, first = cached_environments(cache)
+    second, first = environments(cache)
     assert (first.package, first.packages, first.in_use) == ("one", 1, False)
     assert (second.package, second.packages, second.in_use) == ("two", 2, True)
     assert first.python == built[0].version
@@ -77,7 +82,7 @@ def test_what_is_old_is_deleted_and_what_is_used_is_not(
     make_older(let_go(built[0]), days=31)
     make_older(slot_of(built[1]), days=31)
     removed, freed = prune(cache, 30 * DAY)
-    assert [environment.package for environment in removed] == ["one"]
+    assert [(one.kind, one.package) for one in removed] == [("environments", "one")]
     assert 0 < freed <= removed[0].size
     assert [path.name for path in (cache / "environments").iterdir()] == [slot_of(built[1]).name]
     assert not build(open_with(tmp_path / "one", "tiny\n"), cache, local).cached
@@ -89,7 +94,82 @@ def test_use_makes_young(tmp_path: Path, cache: Path, local: dict[str, str], bui
     assert again.cached
     let_go(again)
     assert prune(cache, 30 * DAY) == ([], 0)
-    assert [environment.package for environment in prune(cache, 0)[0]] == ["one"]
+    assert [one.package for one in prune(cache, 0)[0] if one.kind == "environments"] == ["one"]
+
+
+def test_what_was_in_use_until_now_is_young_however_long_ago_it_was_taken_into_use(tmp_path: Path) -> None:
+    """Else what a server used for months could be deleted a moment after its end."""
+    held = hold(tmp_path / "slot")
+    assert held is not None
+    make_older(tmp_path / "slot", days=90)
+    held.release()
+    assert time.time() - (tmp_path / "slot/used").stat().st_mtime < DAY
+
+
+def test_a_look_at_what_is_old_does_not_make_it_young(tmp_path: Path) -> None:
+    held = hold(tmp_path / "slot")
+    assert held is not None
+    held.release()
+    make_older(tmp_path / "slot", days=90)
+    assert not is_in_use(tmp_path / "slot")
+    assert not remove_unless_used(tmp_path / "slot", lambda: False)
+    assert time.time() - (tmp_path / "slot/used").stat().st_mtime > 89 * DAY
+
+
+def test_homes_are_listed_with_their_package_and_pruned_with_what_was_downloaded(tmp_path: Path) -> None:
+    cache, old, young = tmp_path / "cache", open_with(tmp_path / "old", ""), open_with(tmp_path / "young")
+    homes = [model_home(cache, package) for package in (old, young)]
+    for home in homes:
+        (home.path / ".cache").mkdir()
+        (home.path / ".cache/weights.pt").write_bytes(bytes(300_000))
+        (home.path / ".cache").chmod(0o500)  # as some download caches protect what they hold
+        make_older(home.path.parent, days=31)
+    first, second = sorted(cached_folders(cache), key=lambda one: one.package)
+    assert [(one.kind, one.package, one.in_use) for one in (first, second)] == [
+        ("homes", "old", True),
+        ("homes", "young", True),
+    ]
+    assert min(first.size, second.size) >= 300_000
+    assert prune(cache, 30 * DAY) == ([], 0)
+    for home in homes:
+        assert home.held is not None
+        home.held.release()
+    make_older(homes[0].path.parent, days=31)
+    removed, freed = prune(cache, 30 * DAY)
+    assert [one.package for one in removed] == ["old"]
+    assert freed >= 300_000
+    assert [path.parent for path in (cache / "homes").glob("*/home")] == [homes[1].path.parent]
+
+
+def test_a_home_is_the_model_s_alone(tmp_path: Path) -> None:
+    """What is noted about it lies beside it; a model may delete all that it sees."""
+    home = model_home(tmp_path / "cache", open_with(tmp_path / "package"))
+    assert list(home.path.iterdir()) == []
+    again = model_home(tmp_path / "cache", open_with(tmp_path / "package"))
+    assert again.path == home.path
+
+
+def test_a_home_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "cache").touch()
+    with pytest.raises(EnvironmentBuildError, match=r"HOME .* cannot be made(?s:.*)--cache-dir"):
+        model_home(tmp_path / "cache", open_with(tmp_path / "package"))
+
+
+def test_the_msgpack_of_workers_is_held_with_the_environment_and_pruned_when_no_interpreter_needs_it(
+    tmp_path: Path, local: dict[str, str]
+) -> None:
+    write_wheel(tmp_path / "wheels", "msgpack", "1.0.5")
+    environment = build(open_with(tmp_path / "model"), tmp_path / "cache", local)
+    (runtime,) = (one for one in cached_folders(tmp_path / "cache") if one.kind == "runtime")
+    assert (runtime.python, runtime.is_finished, runtime.in_use) == (environment.version, True, True)
+    make_older(runtime.folder, days=31)
+    assert prune(tmp_path / "cache", 30 * DAY) == ([], 0)
+    make_older(let_go(environment), days=31)
+    make_older(runtime.folder, days=31)
+    assert [one.kind for one in prune(tmp_path / "cache", 30 * DAY)[0]] == ["environments", "runtime"]
+    again = build(open_with(tmp_path / "model"), tmp_path / "cache", local)
+    assert not again.cached
+    assert again.runtime is not None and again.runtime.is_dir()
 
 
 USER = """
@@ -145,14 +225,14 @@ def test_whoever_begins_to_use_what_is_just_being_deleted_gets_a_new_one(tmp_pat
 def test_what_a_killed_build_or_deletion_left_goes_too(cache: Path) -> None:
     for name in ("py3.11-0123/build-1", ".removed-1/build-1"):
         (cache / "environments" / name).mkdir(parents=True)
-    (found,) = cached_environments(cache)
+    (found,) = environments(cache)
     assert (found.package, found.packages, found.in_use) == ("", 0, False)
-    assert [environment.key for environment in prune(cache, 0)[0]] == ["py3.11-0123"]
+    assert [one.key for one in prune(cache, 0)[0] if one.kind == "environments"] == ["py3.11-0123"]
     assert list((cache / "environments").iterdir()) == []
 
 
 def test_an_empty_cache_is_an_empty_list(tmp_path: Path) -> None:
-    assert cached_environments(tmp_path / "nowhere") == []
+    assert cached_folders(tmp_path / "nowhere") == []
     assert prune(tmp_path / "nowhere", 0) == ([], 0)
 
 

@@ -36,6 +36,7 @@ def test_home_is_kept_for_each_content_of_a_package(host: Host, tmp_path: Path) 
     homes = [host(name, cache=tmp_path / "c").launch().plans[0]().environment["HOME"] for name in ("echoes",) * 2]
     other = host("waits", cache=tmp_path / "c").launch().plans[0]().environment["HOME"]
     assert homes[0] == homes[1] != other
+    assert Path(homes[0]).parts[-3::2] == ("homes", "home")
     assert Path(other).is_dir()
 
 
