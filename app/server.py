@@ -2,13 +2,11 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import socket
 from collections.abc import Iterator
 
 import uvicorn
-import uvloop
 
 from app.application import create_app
 from app.protocol import http_protocol
@@ -51,10 +49,8 @@ class Server(uvicorn.Server):
         await stopping
 
 
-def run_service(settings: Settings, pool: WorkerPool, package: ModelPackage, listener: socket.socket) -> None:
-    """Answer on `listener` until a signal ends it."""
-    gc.freeze()  # what is loaded stays: no search for garbage need look at it again
-    gc.enable()
+def http_server(settings: Settings, pool: WorkerPool, package: ModelPackage) -> Server:
+    """What answers, with `serve(sockets=[listener])` on the main thread, until a signal ends it."""
     config = uvicorn.Config(
         create_app(settings, pool, package),
         lifespan="on",
@@ -65,15 +61,4 @@ def run_service(settings: Settings, pool: WorkerPool, package: ModelPackage, lis
         server_header=False,
         timeout_graceful_shutdown=round(settings.grace + _LAST_ANSWERS_SECONDS),
     )
-
-    async def serve_and_stop() -> None:
-        try:
-            await Server(config, pool, settings.grace).serve(sockets=[listener])
-        finally:
-            await pool.stop(0)
-
-    host, port = listener.getsockname()[:2]
-    log.info("serving %s on http://%s:%d", package.name, f"[{host}]" if ":" in host else host, port)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve_and_stop())
-    log.info("stopped")
+    return Server(config, pool, settings.grace)

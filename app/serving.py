@@ -1,6 +1,8 @@
 """What `mdai-model serve` does: open the package, bind the port, run the service until it is told to stop."""
 
+import asyncio
 import contextlib
+import gc
 import logging
 import os
 import socket
@@ -10,7 +12,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import uvloop
 
 from app import logs
 from app.cli import fail
@@ -23,6 +27,9 @@ from model_loader.launch import preparation
 from model_loader.package import ModelPackage, open_package
 from model_loader.pool import PoolLimits, WorkerPool
 from model_loader.workdir import RunFolder
+
+if TYPE_CHECKING:
+    from app.server import Server
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +55,55 @@ def run_server(source: Path, options: Mapping[str, Any]) -> None:
                     max_queue=settings.max_queue,
                 ),
             )
-            from app.server import run_service  # slow to import, and not needed where something is wrong
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_serve(settings, pool, package, listener))
+            log.info("stopped")
 
-            run_service(settings, pool, package, listener)
+
+async def _serve(settings: Settings, pool: WorkerPool, package: ModelPackage, listener: socket.socket) -> None:
+    """Have the model load while what speaks HTTP is imported, which takes about as long as a small model does."""
+    host, port = listener.getsockname()[:2]
+    with _stoppable() as hand_over:
+        try:
+            await pool.start()
+            server = await asyncio.to_thread(_http_server, settings, pool, package)
+            hand_over(server)
+            log.info("serving %s on http://%s:%d", package.name, f"[{host}]" if ":" in host else host, port)
+            await server.serve(sockets=[listener])
+        except asyncio.CancelledError:  # it was told to stop before it could answer
+            log.info("stopping")
+        finally:
+            await pool.stop(0)
+
+
+def _http_server(settings: Settings, pool: WorkerPool, package: ModelPackage) -> "Server":
+    from app.server import http_server  # slow to import, and not needed where something is wrong
+
+    server = http_server(settings, pool, package)
+    gc.freeze()  # what is loaded stays: no search for garbage need look at it again
+    gc.enable()
+    return server
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator["Callable[[Server], None]"]:
+    """A signal cancels the current task, once; after a server was handed over, it is told to that instead."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    servers: list[Server] = []
+    cancelled = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal cancelled
+        if servers:
+            servers[0].handle_exit(number, frame)
+        elif task is not None and not cancelled:
+            cancelled = task.cancel()
+
+    def told(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(stop, number, frame)
+
+    with handling(told):
+        yield servers.append
 
 
 def read_settings(options: Mapping[str, Any]) -> Settings:

@@ -30,8 +30,9 @@ def preparation(
 ) -> Prepare:
     """What a pool calls to get its launch: builds the environment on a thread, and stops building when cancelled.
 
-    `choose_devices` is called on a thread, too: a driver that wakes its GPUs first takes seconds. It raises
-    EnvironmentBuildError, and whatever `choose_devices` raises.
+    `choose_devices` is called on a thread, too: a driver that wakes its GPUs first takes seconds. So is what reads the
+    package for its digest: there may be gigabytes of weights. It raises EnvironmentBuildError, and whatever
+    `choose_devices` raises.
     """
 
     async def prepare(progress: Callable[[str], None]) -> Launch:
@@ -46,9 +47,11 @@ def preparation(
         )
         try:
             devices = await asyncio.to_thread(choose_devices)
-            environment = await asyncio.to_thread(build, replace(request, gpu=devices.on_gpu))
-            home = await asyncio.to_thread(model_home, cache, package)
-        except asyncio.CancelledError:
+            environment, home = await asyncio.gather(
+                asyncio.to_thread(build, replace(request, gpu=devices.on_gpu)),
+                asyncio.to_thread(model_home, cache, package),
+            )
+        except BaseException:
             cancellation.cancel()
             raise
         for warning in devices.warnings:

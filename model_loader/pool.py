@@ -101,9 +101,10 @@ class WorkerPool:
         self._keeper = orphans.Keeper()
 
     async def start(self) -> None:
-        """Begin to prepare and to load; returns at once."""
-        orphans.become_subreaper()
-        self._serving = asyncio.create_task(self._serve())
+        """Begin to prepare and to load; returns at once. Starting what was started changes nothing."""
+        if self._serving is None:
+            orphans.become_subreaper()
+            self._serving = asyncio.create_task(self._serve())
 
     async def stop(self, grace: float) -> None:
         """Refuse what is new, let what runs or waits finish for `grace` seconds, end every worker.
