@@ -205,7 +205,7 @@ def test_uids_of_several_inputs_in_one_output_are_found() -> None:
 def test_a_class_that_the_project_does_not_have_is_found_where_its_classes_are_known() -> None:
     assert remarks('output["class_index"] = 7') == []
     [remark] = remarks('output["class_index"] = 7', label_classes=(LabelClass(0), LabelClass(1)))
-    assert remark.code is answers.STRANGE_CLASS and "not among the request's label classes, 0, 1 (7" in remark.reason
+    assert remark.code is answers.STRANGE_CLASS and "not among the label classes, 0, 1 (7" in remark.reason
 
 
 def test_what_only_md_ai_s_own_server_refuses_is_found() -> None:
