@@ -49,7 +49,7 @@ def preparation(
             devices = await asyncio.to_thread(choose_devices)
             environment, home = await asyncio.gather(
                 asyncio.to_thread(build, replace(request, gpu=devices.on_gpu)),
-                asyncio.to_thread(model_home, cache, package),
+                asyncio.to_thread(model_home, cache, package, otherwise=run.path),
             )
         except BaseException:
             cancellation.cancel()

@@ -118,7 +118,7 @@ def test_a_look_at_what_is_old_does_not_make_it_young(tmp_path: Path) -> None:
 
 def test_homes_are_listed_with_their_package_and_pruned_with_what_was_downloaded(tmp_path: Path) -> None:
     cache, old, young = tmp_path / "cache", open_with(tmp_path / "old", ""), open_with(tmp_path / "young")
-    homes = [model_home(cache, package) for package in (old, young)]
+    homes = [model_home(cache, package, otherwise=tmp_path) for package in (old, young)]
     for home in homes:
         (home.path / ".cache").mkdir()
         (home.path / ".cache/weights.pt").write_bytes(bytes(300_000))
@@ -143,16 +143,16 @@ def test_homes_are_listed_with_their_package_and_pruned_with_what_was_downloaded
 
 def test_a_home_is_the_model_s_alone(tmp_path: Path) -> None:
     """What is noted about it lies beside it; a model may delete all that it sees."""
-    home = model_home(tmp_path / "cache", open_with(tmp_path / "package"))
+    home = model_home(tmp_path / "cache", open_with(tmp_path / "package"), otherwise=tmp_path)
     assert list(home.path.iterdir()) == []
-    again = model_home(tmp_path / "cache", open_with(tmp_path / "package"))
+    again = model_home(tmp_path / "cache", open_with(tmp_path / "package"), otherwise=tmp_path)
     assert again.path == home.path
 
 
 def test_a_home_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "cache").touch()
     with pytest.raises(EnvironmentBuildError, match=r"HOME .* cannot be made(?s:.*)--cache-dir"):
-        model_home(tmp_path / "cache", open_with(tmp_path / "package"))
+        model_home(tmp_path / "cache", open_with(tmp_path / "package"), otherwise=tmp_path)
 
 
 def test_the_msgpack_of_workers_is_held_with_the_environment_and_pruned_when_no_interpreter_needs_it(

@@ -40,6 +40,25 @@ def test_home_is_kept_for_each_content_of_a_package(host: Host, tmp_path: Path) 
     assert Path(other).is_dir()
 
 
+def test_homes_may_be_a_link_to_a_volume_where_nothing_was_made_yet(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c/homes").symlink_to(tmp_path / "volume/homes")
+    home = host("echoes", cache=tmp_path / "c").launch().plans[0]().environment["HOME"]
+    assert Path(home).is_dir() and Path(home).is_relative_to(tmp_path / "volume/homes")
+
+
+def test_where_homes_cannot_be_kept_there_is_one_for_the_run_and_a_warning(
+    host: Host, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in an image whose root is read-only, and without a volume. Nobody, root included, makes folders in /sys."""
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c/homes").symlink_to("/sys/homes")
+    hosted = host("echoes", cache=tmp_path / "c")
+    home = Path(hosted.launch().plans[0]().environment["HOME"])
+    assert home.is_dir() and home.is_relative_to(hosted.run_folder.path)
+    assert "/sys/homes cannot be written" in caplog.text and "is lost when the service ends" in caplog.text
+
+
 def test_the_facts_say_where_the_model_runs(host: Host) -> None:
     facts = host("echoes", workers=2).launch().facts
     assert facts["devices"] == ["cpu", "cpu"]
