@@ -8,7 +8,7 @@ OPTIONS ?=
 UPGRADE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-environments lint serve lock test-image clean
+.PHONY: help demo test test-environments lint serve lock test-build test-image clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -34,7 +34,10 @@ serve: $(INSTALLED)  ## Serve MODEL=package (default: the example); OPTIONS="--p
 lock: $(INSTALLED)  ## Write requirements.lock anew from pyproject.toml; UPGRADE=1 takes the newest versions
 	tools/lock.sh $(BIN)/uv $(if $(UPGRADE),--upgrade)
 
-test-image: $(INSTALLED)  ## Build the CPU image and run it, with buildah; as root on Debian, a few minutes
+test-build: $(INSTALLED)  ## Bake a package into an image and run it, with buildah; as root, else it is skipped
+	@tools/test_build.sh $(BIN)/python
+
+test-image: $(INSTALLED)  ## The same with the CPU image itself, built and run first; as root on Debian, a few minutes
 	@tools/test_image.sh $(BIN)/python
 
 clean:  ## Remove the environment and everything generated

@@ -1,4 +1,4 @@
-"""The command line: `mdai-model serve`, `check`, `env`, `init`.
+"""The command line: `mdai-model serve`, `check`, `env`, `build`, `init`.
 
 What is wrong with a command, an archive, its layout or its config ends in exit code 2 and a sentence, before
 anything is started. Modules that are slow to import are imported by the command that needs them.
@@ -380,6 +380,61 @@ def check(
         as_json=json,
     )
     raise typer.Exit(examine_package(package, options, wishes))
+
+
+@cli.command(short_help="Bake a package and its environment into a container image.")
+def build(
+    package: Package,
+    engine_options: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="-- OPTION", help="Handed on to the engine.", show_default=False),
+    ] = None,
+    tag: Annotated[Text, typer.Option("-t", "--tag", metavar="NAME", help="What the image is called.")] = None,
+    engine: Annotated[
+        Text, _option("--engine", "What builds it (default: the first that is here).", "docker|podman|buildah")
+    ] = None,
+    server_image: Annotated[
+        Text,
+        _option("--from", "The server's image (default: mdai-model-server:cpu, or :gpu as device_type says).", "IMAGE"),
+    ] = None,
+    python_image: Annotated[
+        Text,
+        _option(
+            "--python-image",
+            "Take the model's Python out of this image, as python:3.9-slim, instead of having uv download it (default"
+            " for Python 3.7: python:3.7-slim).",
+            "IMAGE",
+        ),
+    ] = None,
+    show: Annotated[bool, typer.Option("--print", help="Show the Dockerfile, and build nothing.")] = False,
+    context: Annotated[
+        Path | None,
+        _option("--context", "Write the Dockerfile and all that it needs into this folder, and build nothing.", "DIR"),
+    ] = None,
+    python: PythonOption = None,
+    exclude_newer: ExcludeNewerOption = None,
+    model_root: ModelRootOption = None,
+) -> None:
+    """Bake PACKAGE and its environment into an image that starts without a network and without building anything.
+
+    \b
+    mdai-model build PACKAGE -t hospital/model:1.2
+    mdai-model build PACKAGE -t hospital/model:1.2 -- --network host
+    mdai-model build PACKAGE --context DIR        for an engine that is elsewhere
+    """
+    from app.images import build_image
+
+    build_image(
+        package,
+        {"python": python, "exclude_newer": exclude_newer, "model_root": model_root},
+        tag=tag,
+        engine=engine,
+        server_image=server_image,
+        python_image=python_image,
+        show=show,
+        context=context,
+        engine_options=engine_options or (),
+    )
 
 
 @cli.command(short_help="Write a package to start from.")

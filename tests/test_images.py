@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from app.images import CUDA_IMAGES
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 PROGRAMS = Path(sys.executable).parent
 DOCKERFILES = ["Dockerfile.cpu", "Dockerfile.gpu"]
@@ -80,7 +82,10 @@ def test_every_argument_is_documented(name: str) -> None:
     assert arguments and [argument for argument in arguments if f"| `{argument}` |" not in text] == []
 
 
-@pytest.mark.parametrize("name", [*DOCKERFILES, "docker-compose.yml", "tools/test_image.sh"])
+SCRIPTS = ["tools/images.sh", "tools/test_build.sh", "tools/test_image.sh"]
+
+
+@pytest.mark.parametrize("name", [*DOCKERFILES, "docker-compose.yml", *SCRIPTS])
 def test_no_file_names_a_host_but_its_own(name: str) -> None:
     """Images are named without a registry; where packages come from is the machine's affair."""
     hosts = re.findall(r"https?://([^/:\s\"']+)", (REPOSITORY / name).read_text())
@@ -166,5 +171,7 @@ def test_a_cuda_image_is_named_for_every_version_that_config_yaml_knows() -> Non
     text = (REPOSITORY / "docs/images.md").read_text()
     for version in ("10.0", "10.1", "11.0", "11.3", "11.8", "12.1", "12.2", "12.3", "12.4"):
         named = re.escape(version)
-        row = rf"^\| {named} \| `nvidia/cuda:{named}\S*` \| .*\| \d{{4}}-\d\d-\d\d, (un)?built \|$"
+        assert CUDA_IMAGES[version].startswith(f"nvidia/cuda:{version}")
+        image = re.escape(CUDA_IMAGES[version])
+        row = rf"^\| {named} \| `{image}` \| .*\| \d{{4}}-\d\d-\d\d, (un)?built \|$"
         assert re.search(row, text, re.MULTILINE), version

@@ -1,88 +1,48 @@
 #!/usr/bin/env bash
-# Builds the CPU image and runs it, with buildah and without a registry or a daemon: `tools/test_image.sh PYTHON`.
-# PYTHON is that of the development environment. Needs root on Debian, a few minutes,
-# and 2 GB in TMPDIR, which are freed at the end.
+# Builds the CPU image and runs it, bakes a package into it and runs that, with buildah and without a registry or a
+# daemon: `tools/test_image.sh PYTHON`. PYTHON is that of the development environment. Needs root on Debian, a few
+# minutes, and 3 GB in TMPDIR, which are freed at the end.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-python=$1
+python=$(realpath --no-symlinks --canonicalize-missing "$1")
+test=test-image
 
-stop() {
-    echo "test-image: $*" >&2
+fail_early() {
+    echo "$test: $*" >&2
     exit 1
-}
-
-say() {
-    echo "test-image: $*"
 }
 
 missing=()
 for tool in buildah debootstrap; do
     command -v "$tool" >/dev/null || [ -x "/usr/sbin/$tool" ] || missing+=("$tool")
 done
-[ "$(id -u)" = 0 ] || stop "building a base image takes root. Run it as root, in a throw-away machine or container."
-command -v apt-get >/dev/null || stop "this needs Debian's apt-get and debootstrap: run it on Debian or Ubuntu."
+[ "$(id -u)" = 0 ] ||
+    fail_early "building a base image takes root. Run it as root, in a throw-away machine or container."
+command -v apt-get >/dev/null || fail_early "this needs Debian's apt-get and debootstrap: run it on Debian or Ubuntu."
 if [ ${#missing[@]} -gt 0 ]; then
-    say "installing ${missing[*]}"
+    echo "$test: installing ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
     { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >/dev/null ||
-        stop "apt-get could not install ${missing[*]}; its words are above."
+        fail_early "apt-get could not install ${missing[*]}; its words are above."
 fi
+. tools/images.sh
 
-work=$(mktemp -d)
-storage=(buildah --root "$work/storage" --runroot "$work/runroot" --storage-driver)
-# vfs works everywhere, and copies the whole image for each step: ten times as slow where overlay works too.
-if (
-    trap "${storage[*]} overlay rm --all" EXIT
-    "${storage[@]}" overlay mount "$("${storage[@]}" overlay from scratch)"
-) >/dev/null 2>&1; then
-    storage+=(overlay)
-else
-    rm -rf "$work/storage" "$work/runroot"
-    storage+=(vfs)
-fi
-
-clean_up() {
-    "${storage[@]}" rm --all >/dev/null 2>&1 || true
-    umount "$work/storage/overlay" 2>/dev/null || true
-    # A folder of this machine that is still mounted in there must not be deleted with it.
-    if grep -qF " $work/" /proc/self/mountinfo; then
-        echo "test-image: something is still mounted below $work; unmount it and delete that folder." >&2
-    else
-        rm -rf "$work"
-    fi
-}
-trap clean_up EXIT
-
-# Of the machine's pip: its configuration in one file, its certificates, and the folders that it names. The build
-# gets the files as secrets, so that the image keeps nothing of them.
+# Of the machine's pip: its configuration in one file, its certificates, and what it names in the file system. The
+# build gets the files as secrets, so that the image keeps nothing of them.
 "$python" - "$work" <<'PYTHON'
 import os
 import sys
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
-from model_loader.pip_settings import read_pip_settings
+from app.build_secrets import BUNDLE, write_secrets
 
-work, settings = Path(sys.argv[1]), read_pip_settings(os.environ)
-bundle = Path("/etc/ssl/certs/ca-certificates.crt")
-certificates = Path(settings.cert or os.environ.get("SSL_CERT_FILE") or bundle)
-named = [*filter(None, [settings.index_url]), *settings.extra_index_urls, *settings.find_links, *settings.constraints]
-local = {unquote(urlsplit(name).path) for name in named if urlsplit(name).scheme in ("", "file")}
-options = {
-    "cert": bundle,
-    "index-url": settings.index_url,
-    "extra-index-url": " ".join(settings.extra_index_urls),
-    "find-links": " ".join(settings.find_links),
-    "constraint": " ".join(settings.constraints),
-    "trusted-host": " ".join(settings.trusted_hosts),
-    "proxy": settings.proxy,
-}
-lines = [f"{name} = {value}" for name, value in options.items() if value]
-(work / "pip.conf").write_text("\n".join(["[global]", *lines, ""]).replace("%", "%%"))
-(work / "certificates").write_bytes(certificates.read_bytes())
-# An index's folder links to a neighbour with its files.
-folders = {str(Path(name).parent) if Path(name).name == "simple" else name.rstrip("/") for name in local}
-(work / "folders").write_text("".join(f"{name}\n" for name in sorted(folders) if Path(name).exists()))
+work = Path(sys.argv[1])
+secrets = write_secrets(work, os.environ)
+if "pip" not in secrets.files:
+    (work / "pip.conf").touch()
+if "certificates" not in secrets.files:
+    (work / "certificates").write_bytes(BUNDLE.read_bytes())
+(work / "folders").write_text("".join(f"{path}\n" for path in secrets.mounts))
 PYTHON
 mapfile -t folders <"$work/folders"
 mounts=()
@@ -93,19 +53,19 @@ done
 say "making a base image with debootstrap"
 # The archive that this machine's apt uses; debootstrap's own where it has none for that release.
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Codename: bookworm' | sed -n 1p)
-empty=$("${storage[@]}" from scratch)
-root=$("${storage[@]}" mount "$empty")
+empty=$(buildah from scratch)
+root=$(buildah mount "$empty")
 PATH=$PATH:/usr/sbin debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv bookworm "$root" \
     ${mirror:+"$mirror"} >"$work/debootstrap.log" 2>&1 ||
     { tail -n 20 "$work/debootstrap.log" >&2; stop "debootstrap could not make a base image; its words are above."; }
 rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
-"${storage[@]}" commit --quiet --rm "$empty" base >/dev/null
+buildah commit --quiet --rm "$empty" base >/dev/null
 
 # build WHAT CONTEXT [OPTION...]: the CPU image, tagged WHAT; the log is $work/WHAT.log.
 build() {
     local tag=$1 context=$2
     shift 2
-    "${storage[@]}" build --isolation chroot --network host --layers --format docker \
+    buildah build --isolation chroot --network host --layers --format docker \
         --build-arg BASE_IMAGE=localhost/base \
         --build-arg LOCK_SHA256="$(sha256sum requirements.server.lock | cut -d ' ' -f 1)" \
         --secret id=pip,src="$work/pip.conf" --secret id=certificates,src="$work/certificates" \
@@ -126,26 +86,19 @@ kept=$(grep -E -A1 'STEP .*: RUN .*(apt-get update|requirements\.(build|server)\
 [ "$kept" = 3 ] || { cat "$work/changed.log" >&2; stop "a change of code installed something anew; see above."; }
 
 # Everything below asks the image, not the Dockerfile, how it wants to be run.
-container=$("${storage[@]}" from image)
-root=$("${storage[@]}" mount "$container")
-"${storage[@]}" inspect --type image image >"$work/image.json"
-"$python" - "$work" <<'PYTHON'
+container=$(buildah from image)
+root=$(buildah mount "$container")
+words_of image
+"$python" - "$work/image.json" <<'PYTHON'
 import json
 import sys
 from pathlib import Path
 
-work = Path(sys.argv[1])
-image = json.loads((work / "image.json").read_text())
-config = image["Docker"]["config"]
-kind, *health = config["Healthcheck"]["Test"]
-assert kind == "CMD" and config["User"] == "10001:0" and config["ExposedPorts"] == {"6324/tcp": {}}, config
+config = json.loads(Path(sys.argv[1]).read_text())["Docker"]["config"]
+assert config["Healthcheck"]["Test"][0] == "CMD" and config["User"] == "10001:0", config
+assert config["ExposedPorts"] == {"6324/tcp": {}}, config
 assert config["Labels"]["mdai-model-server.lock.sha256"], config["Labels"]
-for name, words in {"command": config["Entrypoint"] + config["Cmd"], "health": health, "env": config["Env"]}.items():
-    (work / name).write_text("".join(f"{word}\0" for word in words))
 PYTHON
-mapfile -d '' -t command <"$work/command"
-mapfile -d '' -t health <"$work/health"
-mapfile -d '' -t env <"$work/env"
 
 chmod 0444 "$work/pip.conf" "$work/certificates"
 mkdir -m 0700 "$work/cache"
@@ -153,73 +106,33 @@ chown 10001 "$work/cache"
 volumes=("${folders[@]/%/:}" "$PWD/examples/lung-finder:/model" "$work/pip.conf:/etc/pip.conf"
     "$work/certificates:/etc/ssl/certs/ca-certificates.crt" "$work/cache:/var/cache/mdai-model")
 
-# The ways to run it, as programs that the demo takes for `mdai-model`: `SCRIPT serve PACKAGE OPTION...`. What a
-# supervisor sends goes to tini, because neither buildah nor unshare passes signals on.
-program() {
-    echo '#!/usr/bin/env bash'
-    echo 'shift 2'
-    printf '%q ' "$@"
-    cat <<'PROGRAM'
-"$@" &
-outer=$!
-
-tini_below() {
-    local child
-    for child in $(cat "/proc/$1/task/"*/children 2>/dev/null); do
-        if [ "$(cat "/proc/$child/comm")" = tini ]; then echo "$child"; else tini_below "$child"; fi
-    done
-}
-
-trap 'kill -TERM $(tini_below "$outer")' TERM
-code=0
-wait "$outer" || code=$?
-while kill -0 "$outer" 2>/dev/null; do # a signal ended the wait
-    code=0
-    wait "$outer" || code=$?
-done
-exit "$code"
-PROGRAM
-}
-
-mounts=()
+at_run=()
 for volume in "${volumes[@]}"; do
     from=${volume%%:*} to=${volume#*:}
-    mounts+=(--volume "$from:${to:-$from}")
+    at_run+=(--volume "$from:${to:-$from}")
 done
-program "${storage[@]}" run --isolation chroot --cap-drop ALL --env TINI_SUBREAPER=1 "${mounts[@]}" \
+program buildah run --isolation chroot --cap-drop ALL --env TINI_SUBREAPER=1 "${at_run[@]}" \
     "$container" -- "${command[@]}" >"$work/with-buildah"
 
-# Read-only, as docker-compose.yml has it, is beyond `buildah run`; the kernel does it without an engine.
-cat >"$work/read-only" <<'READONLY'
-set -euo pipefail
-root=$1
-shift
-mount --bind "$root" "$root"
-mount -o remount,bind,ro "$root"
-mount -t proc proc "$root/proc"
-mount --rbind /dev "$root/dev"
-mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
-while [ "$1" != -- ]; do
-    to=${1#*:}
-    mount --bind "${1%%:*}" "$root${to:-${1%%:*}}"
-    shift
-done
-shift
-exec chroot "$root" setpriv --reuid 10001 --regid 0 --clear-groups --bounding-set=-all --no-new-privs env -i "$@"
-READONLY
-program unshare --mount --pid --fork bash "$work/read-only" "$root" "${volumes[@]}" -- "${env[@]}" "${command[@]}" \
-    >"$work/with-unshare"
-{
-    echo '#!/usr/bin/env bash'
-    printf '%q ' exec "${storage[@]}" run --isolation chroot "$container" -- env
-    echo '"MDAI_MODEL_PORT=$1" \'
-    printf '%q ' "${health[@]}"
-} >"$work/health-check"
-chmod +x "$work/with-buildah" "$work/with-unshare" "$work/health-check"
+program unshare --mount --pid --fork bash "$work/read-only" "$root" 10001 "${volumes[@]}" -- "${env[@]}" \
+    "${command[@]}" >"$work/with-unshare"
+write_health_check() {
+    {
+        echo '#!/usr/bin/env bash'
+        printf '%q ' exec buildah run --isolation chroot "$container" -- env
+        echo '"MDAI_MODEL_PORT=$1" \'
+        printf '%q ' "${health[@]}"
+    } >"$work/health-check"
+    chmod +x "$work/health-check"
+}
+write_health_check
+chmod +x "$work/with-buildah" "$work/with-unshare"
 
-# prove SCRIPT: the service becomes ready, is healthy, finds two lungs and ends with 0 on SIGTERM.
+# prove SCRIPT [PREFIX...]: the service becomes ready, is healthy, finds two lungs and ends with 0 on SIGTERM.
 prove() {
-    PYTHONPATH=examples/lung-finder "$python" - "$1" "$work/health-check" <<'PYTHON'
+    local script=$1
+    shift
+    "$@" env PYTHONPATH=examples/lung-finder "$python" - "$script" "$work/health-check" <<'PYTHON'
 import subprocess
 import sys
 from pathlib import Path
@@ -253,3 +166,30 @@ bytes_in() {
 }
 own=("$root"/opt/server/lib/python3*/site-packages/{app,model_loader,mdai_model_server-*})
 say "proven. /opt/server holds $(bytes_in "$root/opt/server") bytes, of them $(bytes_in "${own[@]}") the project's own"
+
+say "baking a package in"
+cp -r examples/lung-finder "$work/package"
+options=(--from localhost/image -- --isolation chroot --network host)
+bake baked "$work/package" "${options[@]}"
+say "baking it in again after a change of one line in mdai_deploy.py"
+echo "# one line more" >>"$work/package/.mdai/mdai_deploy.py"
+begun=$(date +%s%N)
+bake again "$work/package" "${options[@]}"
+took=$((($(date +%s%N) - begun) / 1000000))
+kept_environment again 3
+labels_hold again "$work/package"
+
+words_of again
+[ ${#health[@]} -gt 0 ] || stop "the image has lost the server's health check."
+buildah rm "$container" >/dev/null
+container=$(buildah from again)
+root=$(buildah mount "$container")
+[ ! -s "$root/etc/pip.conf" ] || stop "the image holds this machine's pip configuration."
+program unshare --mount --pid --fork bash "$work/read-only" "$root" 12345 -- "${env[@]}" HOME=/ "${command[@]}" \
+    >"$work/baked-run"
+write_health_check
+chmod +x "$work/baked-run"
+say "running it: read-only, without a volume and without a network, as a user that the image does not know"
+prove "$work/baked-run" without_network "$(command -v env)"
+say "proven. The change of one line was baked in within $took ms, and nothing was installed for it;" \
+    "/opt/model holds $(bytes_in "$root/opt/model") bytes"
