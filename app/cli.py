@@ -360,12 +360,16 @@ def check(
     mdai-model check --explain M011                 what a code means
     """
     given = locals()
-    from app.checking import Wishes, explained, inputs_at, label_classes_in
-    from app.checking import check as examine_package
+    try:
+        from app.checking import Wishes, explained, inputs_at, label_classes_in
+        from app.checking import check as examine_package
+    except ModuleNotFoundError as error:  # an image of the service leaves them out
+        if error.name not in ("numpy", "pydicom"):
+            raise
+        fail(f"check makes images with {error.name}, which is not installed here: run it where all of the server is.")
     from app.settings import Settings
 
     options = {name: value for name, value in given.items() if name in Settings.model_fields}
-
     if explain is not None:
         typer.echo(explained(explain), nl=False)
         return
@@ -413,7 +417,10 @@ def build(
     ] = None,
     python: PythonOption = None,
     exclude_newer: ExcludeNewerOption = None,
+    torch_backend: TorchOption = None,
+    device: DeviceOption = None,
     model_root: ModelRootOption = None,
+    model_version: ModelVersionOption = None,
 ) -> None:
     """Bake PACKAGE and its environment into an image that starts without a network and without building anything.
 
@@ -426,7 +433,14 @@ def build(
 
     build_image(
         package,
-        {"python": python, "exclude_newer": exclude_newer, "model_root": model_root},
+        {
+            "python": python,
+            "exclude_newer": exclude_newer,
+            "torch_backend": torch_backend,
+            "device": device,
+            "model_root": model_root,
+            "model_version": model_version,
+        },
         tag=tag,
         engine=engine,
         server_image=server_image,

@@ -36,7 +36,7 @@ CUDA_IMAGES = {
 }
 """What the GPU server's image is built on for each `cuda_version`; docs/images.md tells more about them."""
 
-_FORWARDED = ("python", "exclude_newer")
+_FORWARDED = ("python", "exclude_newer", "torch_backend")
 """The options of `mdai-model env` that decide what is installed, by their names in `Settings`."""
 
 _REFERENCE = re.compile(r"[A-Za-z0-9][\w./:@-]*", re.ASCII)
@@ -114,6 +114,8 @@ def _recipe(
 ) -> ImageRecipe:
     series = ".".join((settings.python or package.config.python_version).split(".")[:2])
     given = {f"--{name.replace('_', '-')}": getattr(settings, name) for name in _FORWARDED}
+    # Where it is built there need be no GPU; where it runs there will be.
+    given["--device"] = package.config.device_type if settings.device == "auto" else settings.device
     return ImageRecipe(
         server_image=server_image,
         series=series,
@@ -143,6 +145,8 @@ def _labels(package: ModelPackage, written: BuildContext, server_image: str) -> 
 
 
 def _advise(package: ModelPackage, server_image: str) -> None:
+    if package.label_classes:
+        _tell("What the export says of scope and label classes stays behind: requests have to bring label classes.")
     if not (package.mdai / LOCK).is_file():
         _tell(
             "The package carries no lock, so another build may install other versions; `mdai-model env PACKAGE --lock` "

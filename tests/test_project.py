@@ -146,5 +146,16 @@ def test_the_architecture_names_every_module() -> None:
 
 def test_make_without_a_target_lists_the_targets() -> None:
     listed = subprocess.run(["make"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
-    targets = "help demo test test-environments lint serve lock test-build test-image clean".split()
+    targets = [
+        "help",
+        "demo",
+        "test",
+        "test-environments",
+        "lint",
+        "serve",
+        "lock",
+        "test-build",
+        "test-image",
+        "clean",
+    ]
     assert re.findall(r"make ([\w-]+)", listed)[: len(targets)] == targets
