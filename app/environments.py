@@ -67,10 +67,10 @@ def show_environment(
             return
         if made is not None:
             _write(made, package)
-    if wheelhouse is not None:
-        _tell(f"{len(wheels)} wheels are in {wheelhouse}.")
-    _show(package, environment)
-    _tell_what_is_unlisted(package, environment)
+        if wheelhouse is not None:
+            _tell(f"{len(wheels)} wheels are in {wheelhouse}.")
+        _show(package, environment)
+        _tell_what_is_unlisted(package, environment)
 
 
 def list_cached(options: Mapping[str, Any]) -> None:
