@@ -12,6 +12,7 @@ from pathlib import Path
 from app.doctor.finding import Code, Finding, Repair
 from app.doctor.listing import Entry, Listing
 from app.doctor.subject import Subject
+from app.interface.wording import count_of
 
 _APPLE_DOUBLE = b"\x00\x05\x16\x07"
 _COMPILED = (".pyc", ".pyo", ".nbi", ".nbc")
@@ -94,8 +95,8 @@ def junk_findings(
 def _finding(code: Code, kind: Kind, heap: _Heap, subject: Subject, listing: Listing) -> Finding:
     tops = list(heap.tops)
     place = listing.place_of(tops[0])
-    more = f" and {len(tops) - 1:,} other places" if len(tops) > 1 else ""
-    reason = f"Here{more} lie {heap.count:,} {kind.what}, {_shown_size(heap.size)}. {kind.harm}"
+    more = f" and in {count_of(len(tops) - 1, 'other place')}" if len(tops) > 1 else ""
+    reason = f"Here{more}: {kind.what}, {heap.count:,} in all, {_shown_size(heap.size)}. {kind.harm}"
     if subject.is_archive:
         fix = "Pack again without them."
     elif kind.removable:

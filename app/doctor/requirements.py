@@ -112,10 +112,9 @@ def _unpinned(subject: Subject, lines: list[RequirementLine]) -> Iterator[Findin
         yield Finding(
             UNPINNED,
             _at(subject, line),
-            f"{line.project}: {found}, so that each new environment takes whatever is newest by then, and one day that "
-            "does not go with this code.",
-            f"Write the version that the model was made with, `{line.project}==…`; `mdai-model env PACKAGE` shows what "
-            "is taken now, and `mdai-model env PACKAGE --lock` keeps all of it in .mdai/requirements.lock.",
+            f"{line.project}: {found}, so a new environment takes whatever is newest by then.",
+            "Write the version that the model was made with, as `numpy==1.26.4`, or keep all that is taken now with "
+            "`mdai-model env PACKAGE --lock`: one day the newest does not go with this code.",
         )
 
 

@@ -187,7 +187,7 @@ def test_junk_is_told_once_for_each_kind(folder: Path) -> None:
         ".idea": False,
     }
     caches = next(finding for finding in findings if finding.place.file == "lib/a.pyc")
-    assert "and 1 other places lie 2 files of Python's caches, 2 kB." in caches.reason
+    assert "Here and in 1 other place: files of Python's caches, 2 in all, 2 kB." in caches.reason
 
 
 def test_of_an_archive_the_members_count_that_unpacking_leaves_out(folder: Path) -> None:
@@ -196,7 +196,7 @@ def test_of_an_archive_the_members_count_that_unpacking_leaves_out(folder: Path)
     assert len(findings) == 8
     assert all(finding.repair is None for finding in findings)
     macos = next(finding for finding in findings if "macOS" in finding.reason)
-    assert "3 files that macOS leaves behind, 17 bytes." in macos.reason
+    assert "files that macOS leaves behind, 3 in all, 17 bytes." in macos.reason
 
 
 def test_a_repair_deletes_caches_and_litter_and_nothing_else(folder: Path) -> None:
