@@ -15,11 +15,11 @@ from app.cli import fail
 from app.doctor import imports, layout, report, requirements
 from app.doctor.examination import HOPELESS, examine
 from app.doctor.finding import Finding
-from app.doctor.inputs import InputError, InputFile, read_inputs
 from app.doctor.pages import NoSuchPage, page
-from app.doctor.predictions import examine_run
+from app.doctor.run.inputs import InputError, InputFile, read_inputs
+from app.doctor.run.predictions import examine_run
+from app.doctor.run.trial import Hosting
 from app.doctor.subject import Subject
-from app.doctor.trial import Hosting
 from app.interface.labels import read_label_classes
 from app.serving import ending_on_signals, environment_request, open_as_set, read_settings
 from app.settings import Settings

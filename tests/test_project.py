@@ -137,7 +137,7 @@ def test_the_architecture_names_every_module() -> None:
     modules = [
         *REPOSITORY.glob("app/*.py"),
         *REPOSITORY.glob("app/interface/*.py"),
-        *REPOSITORY.glob("app/doctor/*.py"),
+        *REPOSITORY.glob("app/doctor/**/*.py"),
         *REPOSITORY.glob("model_loader/*.py"),
     ]
     named = {path.stem for path in modules} - {"__init__", "about", "errors", "schema_notes"}

@@ -3,8 +3,8 @@
 import textwrap
 from typing import Any
 
-from app.doctor.inputs import TrialRequest
-from app.doctor.remarks import Answer
+from app.doctor.run.inputs import TrialRequest
+from app.doctor.run.remarks import Answer
 from model_loader.shared_buffer import SharedBuffer
 from model_loader.worker.mdai_guest import encoding
 

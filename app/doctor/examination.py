@@ -2,26 +2,21 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
-from app.doctor import (
+from app.doctor import config, devices, imports, layout, requirements, weights
+from app.doctor.code import (
     boxes,
-    config,
-    devices,
     file_paths,
     gpu_code,
     habits,
-    imports,
     language,
-    layout,
     model_class,
     number_types,
     output_keys,
-    predictions,
     request_keys,
-    requirements,
     returns,
-    weights,
 )
 from app.doctor.finding import Code, Finding
+from app.doctor.run import predictions
 from app.doctor.subject import Subject
 
 _CODE = (language, model_class, request_keys, returns, output_keys, boxes, number_types, gpu_code, file_paths, habits)

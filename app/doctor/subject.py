@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from app.doctor.code.script import Script, scripts_of
 from app.doctor.finding import Place
-from app.doctor.script import Script, scripts_of
 from model_loader.package import ModelPackage
 from model_loader.requirements_file import Requirements, read_requirements
 from model_loader.source_code import SourceCode, read_source_code

@@ -1,0 +1,1 @@
+"""What the doctor reads in the model's code, by its syntax tree: nothing is run."""
