@@ -78,7 +78,7 @@ build image .
 
 say "building it again after a change of one line in app/"
 mkdir "$work/changed"
-cp -r .dockerignore Dockerfile.cpu LICENSE README.md app model_loader pyproject.toml requirements*.lock "$work/changed"
+cp -r .dockerignore Dockerfile.cpu LICENSE README.md app docs model_loader pyproject.toml requirements*.lock "$work/changed"
 echo "# one line more" >>"$work/changed/app/about.py"
 build changed "$work/changed"
 kept=$(grep -E -A1 'STEP .*: RUN .*(apt-get update|requirements\.(build|server)\.lock)' "$work/changed.log" |
