@@ -1,6 +1,7 @@
 """From an opened package to workers that can be started: its environment, its folders, what each worker is told."""
 
 import asyncio
+import itertools
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -17,6 +18,8 @@ from model_loader.process import WorkerPlan
 from model_loader.uv_process import Cancellation
 from model_loader.workdir import RunFolder, worker_environment
 
+#: A worker's folder is its own: the next one in its place may load before it has ended.
+_ordinals = itertools.count()
 log = logging.getLogger(__name__)
 
 
@@ -27,11 +30,14 @@ def preparation(
     run: RunFolder,
     cache: Path,
     environ: Mapping[str, str] = os.environ,
+    *,
+    home_of: ModelPackage | None = None,
 ) -> Prepare:
     """What a pool calls to get its launch: builds the environment on a thread, and stops building when cancelled.
 
     `choose_devices` is called on a thread, too: a driver that wakes its GPUs first takes seconds. So is what reads the
-    package for its digest: there may be gigabytes of weights. It raises EnvironmentBuildError, and whatever
+    package for its digest: there may be gigabytes of weights. The model gets the HOME of `home_of` where that is given:
+    of the package as it was before somebody began to change it. It raises EnvironmentBuildError, and whatever
     `choose_devices` raises.
     """
 
@@ -49,7 +55,7 @@ def preparation(
             devices = await asyncio.to_thread(choose_devices)
             environment, home = await asyncio.gather(
                 asyncio.to_thread(build, replace(request, gpu=devices.on_gpu)),
-                asyncio.to_thread(model_home, cache, package, otherwise=run.path),
+                asyncio.to_thread(model_home, cache, home_of or package, otherwise=run.path),
             )
         except BaseException:
             cancellation.cancel()
@@ -57,7 +63,7 @@ def preparation(
         for warning in devices.warnings:
             log.warning("%s", warning)
         plans = tuple(
-            partial(_plan, package, environment, device, run, f"w{index}", home, environ)
+            partial(_plan, package, environment, device, run, index, home, environ)
             for index, device in enumerate(devices.devices)
         )
         return Launch(plans, _facts(environment, devices))
@@ -70,11 +76,11 @@ def _plan(
     environment: ModelEnvironment,
     device: Device,
     run: RunFolder,
-    name: str,
+    index: int,
     home: ModelHome,
     environ: Mapping[str, str],
 ) -> WorkerPlan:
-    folder = run.worker_folder(name, package.root)
+    folder = run.worker_folder(f"w{index}-{next(_ordinals)}", package.root)
     variables = dict(package.config.env) | dict(device.environment)
     return WorkerPlan(
         python=environment.python,
@@ -86,6 +92,7 @@ def _plan(
         working_directory=folder.path,
         environment=worker_environment(environ, environment.python, home.path, folder.temp, variables),
         device=device,
+        leave=folder.remove,
     )
 
 

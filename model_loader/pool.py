@@ -10,7 +10,7 @@ import enum
 import logging
 import random
 import time
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -18,14 +18,19 @@ from typing import Any
 
 from model_loader import orphans
 from model_loader.channel import Done
+from model_loader.crew import Crew
+from model_loader.death import Cause
 from model_loader.errors import ModelLoaderError, NoRoom, NotReady, QueueFull
 from model_loader.prediction import Prediction, PredictRequest
 from model_loader.process import WorkerPlan, WorkerProcess, WorkerState
+from model_loader.recycling import Recycling, Upkeep
 from model_loader.shared_buffer import SharedBuffer
-from model_loader.slot import Slot
+from model_loader.slot import Slot, Tally
+from model_loader.spares import Spares
 
 _FIRST_DELAY, _LONGEST_DELAY = 1.0, 60.0
 _REAP_EVERY = 10.0
+_NO_UPKEEP = Upkeep()
 log = logging.getLogger(__name__)
 
 
@@ -79,7 +84,12 @@ class WorkerPool:
     """
 
     def __init__(
-        self, prepare: Prepare, limits: PoolLimits, delays: Callable[[], Iterator[float]] = start_delays
+        self,
+        prepare: Prepare,
+        limits: PoolLimits,
+        delays: Callable[[], Iterator[float]] = start_delays,
+        *,
+        upkeep: Upkeep = _NO_UPKEEP,
     ) -> None:
         self._prepare = prepare
         self._limits = limits
@@ -99,6 +109,11 @@ class WorkerPool:
         self._facts: dict[str, Any] = {}
         self._serving: asyncio.Task[None] | None = None
         self._keeper = orphans.Keeper()
+        self._crew = Crew(self._keeper.family, limits.startup_timeout)
+        self._spares = Spares(upkeep.spare_workers, self._crew, delays)
+        self._recycling = Recycling(upkeep, delays)
+        self._tallies: defaultdict[int, Tally] = defaultdict(Tally)
+        self._has_changed = asyncio.Event()
 
     async def start(self) -> None:
         """Begin to prepare and to load; returns at once. Starting what was started changes nothing."""
@@ -120,7 +135,7 @@ class WorkerPool:
         if self._serving is not None:
             self._serving.cancel()
             await asyncio.gather(self._serving, return_exceptions=True)
-        await asyncio.gather(*(slot.close() for slot in self._slots))
+        await self._crew.close()
         orphans.end_strays()
 
     @property
@@ -138,6 +153,20 @@ class WorkerPool:
     def failure(self) -> ModelLoaderError | None:
         """What the last start failed with; None since a worker was ready, or since preparing succeeded."""
         return self._failure
+
+    @property
+    def restarts_by_cause(self) -> Counter[str]:
+        """How often a worker ended, spares included, and how often a start failed: counts by `Cause`."""
+        return sum((tally.by_cause for tally in self._tallies.values()), self._spares.restarts_by_cause.copy())
+
+    def reload(self, why: str) -> None:
+        """Prepare anew and start other workers; those that are there end when what they do is done.
+
+        `why` is part of a sentence, as "its mdai_deploy.py has changed". What failed before is tried again at once.
+        """
+        if not self._stopping:
+            self._reason, self._since = why, time.monotonic()
+            self._has_changed.set()
 
     async def until_settled(self) -> None:
         """Wait until `state` is none of PREPARING and STARTING: a worker is ready, or the last start failed."""
@@ -217,6 +246,8 @@ class WorkerPool:
             "reason": None if ready else str(self._not_ready()),
             "waiting": len(self._waiting),
             "workers": [slot.describe() for slot in self._slots],
+            "spares": self._spares.describe(),
+            "restarts_by_cause": dict(self.restarts_by_cause),
             **self._facts,
         }
 
@@ -224,16 +255,49 @@ class WorkerPool:
         try:
             with suppress(OSError):  # the service can do without
                 self._keeper.start()
-            await self._serve_with(await self._prepared())
+            while True:
+                await self._serve_until_changed()
+                self._make_way()
         finally:
-            self._keeper.stop()
+            try:
+                await self._crew.close()
+            finally:  # who stops a second time cancels that, and ends the workers itself
+                self._keeper.stop()
 
-    async def _serve_with(self, launch: Launch) -> None:
+    async def _serve_until_changed(self) -> None:
+        self._has_changed.clear()
+        tasks = [asyncio.create_task(what) for what in (self._serve_once(), self._until_changed())]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            done.pop().result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _until_changed(self) -> None:
+        await self._has_changed.wait()
+
+    def _make_way(self) -> None:
+        """Part with all workers; nobody who waits in line is refused for that."""
+        for slot in self._slots:
+            if slot.worker is not None and slot.serving:
+                slot.tally.restarts += 1
+                self._crew.dismiss(slot.worker, Cause.RELOAD)
+        self._spares.dismiss(Cause.RELOAD)
+        self._idle.clear()
+        self._slots = []
+        self._failure = None
+
+    async def _serve_once(self) -> None:
+        launch = await self._prepared()
         self._facts = launch.facts
         self._reason, self._since = "the model is loading", time.monotonic()
-        self._slots = [Slot(index, plan, self._keeper.family) for index, plan in enumerate(launch.plans)]
+        self._slots = [Slot(index, plan, self._crew, self._tallies[index]) for index, plan in enumerate(launch.plans)]
         # Not before: preparing starts processes that are waited for elsewhere, which must not be taken for strays.
-        await asyncio.gather(self._reap(), *(self._keep(slot) for slot in self._slots))
+        await asyncio.gather(
+            self._reap(), self._recycling.patrol(), self._spares.keep(launch.plans), *map(self._keep, self._slots)
+        )
 
     async def _prepared(self) -> Launch:
         delays = self._delays()
@@ -252,31 +316,47 @@ class WorkerPool:
         self._reason = f"the model's environment is being prepared: {sentence.strip()}"
 
     async def _keep(self, slot: Slot) -> None:
-        """Start the slot's worker again and again, for as long as the pool lives."""
+        """Have a worker in the slot, one after the other, for as long as the pool lives."""
         delays = self._delays()
-        try:
-            while True:
-                try:
-                    worker = await slot.start(self._limits.startup_timeout)
-                except Exception as error:  # noqa: BLE001 (`_failed` logs what is not foreseen)
-                    await asyncio.sleep(self._failed(error, next(delays)))
-                    continue
-                delays = self._delays()
-                await self._watch(slot, worker)
-        finally:
-            await slot.close()
+        worker: WorkerProcess | None = None
+        while True:
+            try:
+                worker = worker or await slot.start()
+            except Exception as error:  # noqa: BLE001 (`_failed` logs what is not foreseen)
+                slot.tally.by_cause[Cause.FAILED_START] += 1
+                await asyncio.sleep(self._failed(error, next(delays)))
+                continue
+            delays = self._delays()
+            try:
+                worker = await self._watch(slot, worker)
+            except Exception as error:  # noqa: BLE001 (the start of a successor failed, and meanwhile the worker ended)
+                slot.tally.by_cause[Cause.FAILED_START] += 1
+                await asyncio.sleep(self._failed(error, next(delays)))
+                worker = None
 
-    async def _watch(self, slot: Slot, worker: WorkerProcess) -> None:
-        """Have a worker that is ready take requests until it ends."""
+    async def _watch(self, slot: Slot, worker: WorkerProcess) -> WorkerProcess | None:
+        """Have a worker that is ready take requests until it ends or is replaced by the one that is returned."""
         self._failure = None
         self._settled.set()
         log.info("worker %d is ready on %s (process %d)", worker.number, worker.plan.device.name, worker.pid)
+        slot.adopt(worker)
+        self._spares.begin()
         self._release(worker)
-        await worker.ended.wait()
+        successor, cause = await self._recycling.successor(worker, lambda: self._beside(slot))
         with suppress(ValueError):
             self._idle.remove(worker)
-        slot.restarts += 1
-        self._reason, self._since = "the worker ended and starts again", time.monotonic()
+        slot.tally.restarts += 1
+        if cause is not None:
+            self._crew.dismiss(worker, cause)
+        successor = successor or self._spares.take(slot.device)
+        if successor is None:
+            await worker.ended.wait()
+            words = worker.cause.replace("_", " ")
+            self._reason, self._since = f"the worker ended ({words}) and starts again", time.monotonic()
+        return successor
+
+    async def _beside(self, slot: Slot) -> WorkerProcess:
+        return self._spares.take(slot.device) or await slot.load_beside()
 
     def _failed(self, error: Exception, delay: float) -> float:
         """A start failed and is tried again after `delay` seconds, which is returned.
@@ -335,6 +415,10 @@ class WorkerPool:
         """A worker has nothing to do: give it to who waits longest, or set it aside."""
         if worker.state is not WorkerState.READY:
             return
+        if worker.dismissed_for is not None:
+            self._crew.dismiss(worker, worker.dismissed_for)
+            return
+        self._recycling.released(worker)
         while self._waiting:
             place = self._waiting.popleft()
             if not place.done():
@@ -352,7 +436,7 @@ class WorkerPool:
         while True:
             await asyncio.sleep(_REAP_EVERY)
             with suppress(OSError):  # no descriptors left; there is a next time
-                orphans.reap_strays({slot.worker.pid for slot in self._slots if slot.worker})
+                orphans.reap_strays(self._crew.pids)
 
     def _not_ready(self) -> NotReady:
         if self._stopping:

@@ -15,6 +15,7 @@ import enum
 import itertools
 import logging
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -29,7 +30,7 @@ import msgspec
 
 from model_loader import orphans
 from model_loader.channel import Channel, Done, Message, Ready, Reply
-from model_loader.death import manner_of
+from model_loader.death import MORE_MEMORY, Cause, KillCount, MemoryKill, manner_of
 from model_loader.devices import Device
 from model_loader.errors import (
     ClassMissing,
@@ -46,6 +47,7 @@ from model_loader.errors import (
     ServerStopped,
     WorkerDied,
 )
+from model_loader.memory import offer_first
 from model_loader.shared_buffer import SharedBuffer
 from model_loader.worker.mdai_guest import wire
 from model_loader.worker_output import WorkerOutput
@@ -67,6 +69,7 @@ _PREDICT_ERRORS = {
     wire.ERROR_OUTPUT: OutputUnwritable,
 }
 _numbers = itertools.count(1)
+_memory_kills = KillCount()
 log = logging.getLogger(__name__)
 model_log = logging.getLogger("model")
 
@@ -94,10 +97,15 @@ class WorkerPlan:
     working_directory: Path
     environment: dict[str, str]
     device: Device
+    leave: Callable[[], None] = lambda: None
+    """Deletes the worker's folders, which are nobody else's, when it has ended."""
 
 
 class WorkerProcess:
     """A worker's process and the conversation with it. `ended` is set once it and its children are gone.
+
+    `leaving` is set as soon as no request will be given to it any more. `dismissed_for` is set by who has no use for it
+    any longer: it then ends instead of taking another request.
 
     These are told by a mark in their environment; that of a pool's worker begins with its `family`: see `orphans`.
     """
@@ -107,6 +115,8 @@ class WorkerProcess:
         self.number = next(_numbers)
         self.state = WorkerState.STARTING
         self.ended = asyncio.Event()
+        self.leaving = asyncio.Event()
+        self.dismissed_for: Cause | None = None
         self.predictions = 0
         self.ready_at = 0.0
         self.python = ""
@@ -116,6 +126,10 @@ class WorkerProcess:
         self._deadline: asyncio.TimerHandle | None = None
         self._killed_because: LoadFailed | PredictFailed | None = None
         self._is_told_to_end = False
+        self._is_overgrown = False
+        self._manner = ""
+        self._memory_kill: MemoryKill | None = None
+        self._memory_kills_before = _memory_kills.now()
         self._channel = Channel(self._answered, self._channel_ended)
         self._process = self._spawn()
         self._channel.started()
@@ -124,6 +138,19 @@ class WorkerProcess:
     def pid(self) -> int:
         """The process id, which is also its process group's and session's."""
         return self._process.pid
+
+    @property
+    def cause(self) -> Cause:
+        """Why it is there no more; only of one that has ended."""
+        if isinstance(self._killed_because, (DeadlineExceeded, LoadTimeout)):
+            return Cause.TIMEOUT
+        if self._is_overgrown:
+            return Cause.OVER_MEMORY
+        if self._memory_kill is not None and self._memory_kill.has_happened:
+            return Cause.OOM
+        if not self._is_told_to_end or isinstance(self._killed_because, (WorkerDied, DiedLoading)):
+            return Cause.CRASH
+        return self.dismissed_for or Cause.ENDED
 
     async def load(self, timeout: float) -> None:
         """Wait until the model is loaded. Raises LoadFailed; the process is then gone."""
@@ -177,6 +204,7 @@ class WorkerProcess:
             self._channel_ended(is_spoiled=False)
             raise
         self.state = WorkerState.BUSY
+        self._memory_kills_before = _memory_kills.now()
         self.predictions += 1
         return self._expect(timeout, late)
 
@@ -184,17 +212,34 @@ class WorkerProcess:
         """End the process group at once; `ended` tells when it is gone."""
         if self.state is not WorkerState.DEAD:
             self._is_told_to_end = True
-            self.state = WorkerState.STOPPING
+            self._leave()
             orphans.kill_group(self.pid)
 
+    def kill_overgrown(self, text: str) -> None:
+        """End it at once because of its memory; a request that runs fails with this text."""
+        self._is_overgrown = True
+        self._killed_because = WorkerDied(text)
+        self.kill()
+
+    def take_leave(self) -> None:
+        """An idle worker takes no request from now on, and ends by itself, exit handlers included."""
+        assert self.state is WorkerState.READY
+        self._is_told_to_end = True
+        self._leave()
+        self._channel.close()
+
+    async def see_off(self) -> None:
+        """Wait until a worker that took leave is gone; where that takes too long, it is killed."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.ended.wait(), STOP_SECONDS)
+        self.kill()
+        await self.ended.wait()
+
     async def stop(self) -> None:
-        """Let an idle worker end by itself, exit handlers included, and kill any other; waits until it is gone."""
+        """Let an idle worker end by itself, and kill any other; waits until it is gone."""
         if self.state is WorkerState.READY:
-            self._is_told_to_end = True
-            self.state = WorkerState.STOPPING
-            self._channel.close()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self.ended.wait(), STOP_SECONDS)
+            self.take_leave()
+            await self.see_off()
         elif self.state is WorkerState.BUSY:
             self._killed_because = ServerStopped("the server was told to stop before predict(data) had ended.")
         self.kill()
@@ -218,6 +263,7 @@ class WorkerProcess:
                     start_new_session=True,
                 )
                 unless_started.callback(_end, process)
+                offer_first(process.pid)
                 threading.Thread(target=self._wait, args=(process,), name=f"wait-{process.pid}", daemon=True).start()
             except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: no thread is to be had
                 raise DiedLoading(f"the model's interpreter {plan.python} cannot be started: {error}.") from error
@@ -287,7 +333,11 @@ class WorkerProcess:
     def _lost(self) -> None:
         """The process has ended or will: an idle worker takes no request any more."""
         if self.state is WorkerState.READY:
-            self.state = WorkerState.STOPPING
+            self._leave()
+
+    def _leave(self) -> None:
+        self.state = WorkerState.STOPPING
+        self.leaving.set()
 
     def _cut_off(self, manner: str) -> None:
         if self.state is not WorkerState.DEAD and not self._is_told_to_end:
@@ -324,19 +374,24 @@ class WorkerProcess:
         for output in self._outputs:
             output.close()
         self.state = WorkerState.DEAD
+        self.leaving.set()
+        if self._process.returncode == -signal.SIGKILL and not self._is_told_to_end:
+            self._memory_kill = _memory_kills.claim(self._memory_kills_before)
+        self._manner = manner_of(self._process.returncode, self._memory_kill)
         if not self._is_told_to_end:
-            log.warning("worker %d: its process %s", self.number, manner_of(self._process.returncode))
+            log.warning("worker %d: its process %s", self.number, self._manner)
         self._fail(self._cause_of_death())
         self.ended.set()
 
     def _cause_of_death(self) -> LoadFailed | PredictFailed:
         if self._killed_because is not None:
             return self._killed_because
-        return self._death(manner_of(self._process.returncode))
+        return self._death(self._manner)
 
     def _death(self, manner: str) -> LoadFailed | PredictFailed:
         doing = "while it predicted" if self.ready_at else "while it loaded the model"
-        text = f"the worker's process {manner} {doing}. {self._last_words()}"
+        advice = MORE_MEMORY if self._memory_kill is not None and self._memory_kill.has_happened else ""
+        text = f"the worker's process {manner} {doing}. {advice}{self._last_words()}"
         return WorkerDied(text) if self.ready_at else DiedLoading(text)
 
     def _last_words(self) -> str:

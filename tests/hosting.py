@@ -25,6 +25,7 @@ from model_loader.package import ModelPackage, open_package
 from model_loader.pool import Launch, PoolLimits, PoolState, WorkerPool
 from model_loader.prediction import PredictRequest
 from model_loader.process import WorkerProcess
+from model_loader.recycling import Upkeep
 from model_loader.shared_buffer import SharedBuffer
 from model_loader.workdir import RunFolder
 
@@ -72,6 +73,7 @@ class Hosted:
         workers: int = 1,
         limits: PoolLimits | None = None,
         environ: dict[str, str] | None = None,
+        upkeep: Upkeep = Upkeep(),  # noqa: B008 (frozen)
         loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
     ) -> None:
         self._trace = uuid.uuid4().hex
@@ -88,7 +90,8 @@ class Hosted:
             cache,
             dict(os.environ) | (environ or {}) | {_TRACE: self._trace},
         )
-        self.pool = WorkerPool(self.prepare, limits or PoolLimits(startup_timeout=PATIENCE, predict_timeout=PATIENCE))
+        limits = limits or PoolLimits(startup_timeout=PATIENCE, predict_timeout=PATIENCE)
+        self.pool = WorkerPool(self.prepare, limits, upkeep=upkeep)
         self._started = False
 
     def __enter__(self) -> Self:

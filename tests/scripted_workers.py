@@ -17,6 +17,7 @@ import msgpack
 from model_loader.pool import Launch, PoolLimits, WorkerPool
 from model_loader.prediction import PredictRequest
 from model_loader.process import WorkerPlan
+from model_loader.recycling import Upkeep
 from model_loader.shared_buffer import SharedBuffer
 from model_loader.worker.mdai_guest import wire
 from tests.hosting import PATIENCE, Hosted
@@ -98,7 +99,7 @@ def interpreter(folder: Path, script: str) -> Path:
 def scripted_plan(hosted: Hosted, python: Path, **variables: str) -> WorkerPlan:
     """The plan of a real worker, but for its interpreter."""
     plan = hosted.launch().plans[0]()
-    return dataclasses.replace(plan, python=python, environment=plan.environment | variables)
+    return dataclasses.replace(plan, python=python, environment=plan.environment | variables, leave=lambda: None)
 
 
 def no_delays() -> Iterator[float]:
@@ -118,6 +119,7 @@ class Meeting:
         limits: PoolLimits | None = None,
         delays: Callable[[], Iterator[float]] = no_delays,
         script: str = MEETS,
+        upkeep: Upkeep = Upkeep(),  # noqa: B008 (frozen)
     ) -> None:
         self.hosted = hosted
         self.folder = folder
@@ -129,7 +131,7 @@ class Meeting:
 
         self.prepare: Callable[[Callable[[str], None]], Awaitable[Launch]] = prepare
         limits = limits or PoolLimits(PATIENCE, PATIENCE)
-        self.pool = hosted.pool = WorkerPool(lambda progress: self.prepare(progress), limits, delays)
+        self.pool = hosted.pool = WorkerPool(lambda progress: self.prepare(progress), limits, delays, upkeep=upkeep)
 
     def plan(self, **variables: str) -> Callable[[], WorkerPlan]:
         """Makes the plan for a worker that sees these `variables`."""

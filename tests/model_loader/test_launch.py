@@ -26,7 +26,9 @@ def test_every_start_of_a_worker_has_fresh_folders_and_each_worker_its_own(host:
     assert first.environment["TMPDIR"] == str(first.working_directory / "tmp")
     (first.working_directory / "left").touch()
     again = launch.plans[0]()
-    assert again.working_directory == first.working_directory
+    assert again.working_directory != first.working_directory
+    first.leave()
+    assert not first.working_directory.exists()
     assert not (again.working_directory / "left").exists()
     assert again.working_directory.is_relative_to(hosted.run_folder.path)
     assert (again.working_directory / "lib").resolve() == hosted.package.root
