@@ -142,6 +142,15 @@ def serve(
     workers: Annotated[
         Text, _option("--workers", "Requests predicted at once (default: one per GPU, else 1).", "N")
     ] = None,
+    spare_workers: Annotated[
+        Text,
+        _option(
+            "--spare-workers",
+            "Loaded workers in reserve, spread over the devices, so that one that ends costs no load time (default 0)."
+            " Each holds as much memory as a worker does that waits, the GPU's too.",
+            "N",
+        ),
+    ] = None,
     device: DeviceOption = None,
     environment: EnvironmentOption = None,
     python: PythonOption = None,
@@ -151,6 +160,23 @@ def serve(
     torch_backend: TorchOption = None,
     startup_timeout: StartupTimeoutOption = None,
     predict_timeout: PredictTimeoutOption = None,
+    max_requests_per_worker: Annotated[
+        Text,
+        _option(
+            "--max-requests-per-worker",
+            "Replace a worker after about so many predictions, by one that is loaded first (default: never).",
+            "N",
+        ),
+    ] = None,
+    worker_memory: Annotated[
+        Text,
+        _option(
+            "--worker-memory",
+            "Replace a worker that holds more than this between two requests; one that holds twice as much while it"
+            " predicts is killed (default: no limit).",
+            "SIZE",
+        ),
+    ] = None,
     read_timeout: Annotated[
         Text, _option("--read-timeout", "A client may pause its upload this long (default 30s).", "DURATION")
     ] = None,
@@ -164,6 +190,15 @@ def serve(
     strict: Annotated[
         bool | None,
         typer.Option("--strict", help="Judge outputs exactly as the reference server does.", show_default=False),
+    ] = None,
+    reload: Annotated[
+        bool | None,
+        typer.Option(
+            "--reload",
+            help="For authors: start the model anew when a file of the package changes, and build its environment"
+            " anew where its requirements do.",
+            show_default=False,
+        ),
     ] = None,
     model_root: ModelRootOption = None,
     model_version: ModelVersionOption = None,

@@ -18,6 +18,7 @@ import uvloop
 
 from app import logs
 from app.cli import fail
+from app.reloading import Watched, reloading, reopening
 from app.settings import Settings, SettingsError, load_settings, stray_variables
 from app.signals import handling
 from model_loader.devices import DevicePlan, plan_devices
@@ -25,7 +26,8 @@ from model_loader.environment import EnvironmentRequest
 from model_loader.errors import DeviceError, PackageError
 from model_loader.launch import preparation
 from model_loader.package import ModelPackage, open_package
-from model_loader.pool import PoolLimits, WorkerPool
+from model_loader.pool import PoolLimits, Prepare, WorkerPool
+from model_loader.recycling import Upkeep
 from model_loader.workdir import RunFolder
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ def run_server(source: Path, options: Mapping[str, Any]) -> None:
     logs.configure(settings.log_level, settings.log_format)
     request = environment_request(settings)
     with ending_on_signals(), RunFolder() as run:
+        watched = Watched.from_now_on(source) if settings.reload else None
         package = opened(source, run, settings)
         if package.version is not None:
             log.info("%s", _export_line(package))
@@ -48,19 +51,40 @@ def run_server(source: Path, options: Mapping[str, Any]) -> None:
             log.warning("%s", warning)
         with _listening(settings) as listener:
             pool = WorkerPool(
-                preparation(package, request, choose_devices, run, settings.cache_dir),
+                _preparation(source, package, request, choose_devices, run, settings),
                 PoolLimits(
                     startup_timeout=settings.startup_timeout,
                     predict_timeout=settings.predict_timeout,
                     max_queue=settings.max_queue,
                 ),
+                upkeep=Upkeep(settings.spare_workers, settings.max_requests_per_worker, settings.worker_memory),
             )
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_serve(settings, pool, package, listener))
+                runner.run(_serve(settings, pool, package, listener, watched))
             log.info("stopped")
 
 
-async def _serve(settings: Settings, pool: WorkerPool, package: ModelPackage, listener: socket.socket) -> None:
+def _preparation(
+    source: Path,
+    package: ModelPackage,
+    request: EnvironmentRequest,
+    choose_devices: Callable[[], DevicePlan],
+    run: RunFolder,
+    settings: Settings,
+) -> Prepare:
+    if not settings.reload:
+        return preparation(package, request, choose_devices, run, settings.cache_dir)
+
+    def prepare(changed: ModelPackage) -> Prepare:
+        chosen = choose_devices if changed is package else _devices(changed, settings)
+        return preparation(changed, request, chosen, run, settings.cache_dir, home_of=package)
+
+    return reopening(package, run.scratch, lambda: open_as_set(source, run, settings), prepare)
+
+
+async def _serve(
+    settings: Settings, pool: WorkerPool, package: ModelPackage, listener: socket.socket, watched: Watched | None
+) -> None:
     """Have the model load while what speaks HTTP is imported, which takes about as long as a small model does."""
     host, port = listener.getsockname()[:2]
     with _stoppable() as hand_over:
@@ -69,7 +93,8 @@ async def _serve(settings: Settings, pool: WorkerPool, package: ModelPackage, li
             server = await asyncio.to_thread(_http_server, settings, pool, package)
             hand_over(server)
             log.info("serving %s on http://%s:%d", package.name, f"[{host}]" if ":" in host else host, port)
-            await server.serve(sockets=[listener])
+            async with reloading(pool, watched):
+                await server.serve(sockets=[listener])
         except asyncio.CancelledError:  # it was told to stop before it could answer
             log.info("stopping")
         finally:

@@ -72,6 +72,11 @@ class Info(BaseModel):
     devices: Any
     waiting: int = Field(description="requests in the queue")
     workers: list[dict[str, Any]]
+    spares: dict[str, Any] = Field(description="loaded workers in reserve")
+    restarts_by_cause: dict[str, int] = Field(
+        description="how often a worker ended or did not start: crash, timeout, oom, over_memory, recycled_requests,"
+        " recycled_memory, reload, failed_start, ended"
+    )
     limits: Limits
 
 
@@ -110,6 +115,8 @@ def info_routes(predictor: Predictor, settings: Settings, package: ModelPackage)
             devices=facts.get("devices"),
             waiting=facts.get("waiting", 0),
             workers=facts.get("workers", []),
+            spares=facts.get("spares", {}),
+            restarts_by_cause=facts.get("restarts_by_cause", {}),
             limits=Limits.model_validate(settings, from_attributes=True),
         )
 

@@ -159,7 +159,7 @@ FATAL_AT_PREDICT = (
     Failure("predict_ends_process", WorkerDied, ("ended itself with exit code 9", "while it predicted")),
     Failure("predict_segfaults", WorkerDied, ("signal 11 (SIGSEGV)", "crash in native code", "string_at")),
     Failure("predict_aborts", WorkerDied, ("signal 6 (SIGABRT)", "crash in native code")),
-    Failure("predict_kills_itself", WorkerDied, ("signal 9 (SIGKILL)", "when memory runs out")),
+    Failure("predict_kills_itself", WorkerDied, ("signal 9 (SIGKILL)", "memory r")),
     Failure("predict_closes_descriptors", WorkerDied, ("while it predicted", "channel")),
     Failure("predict_writes_to_channel", WorkerDied, ("while it predicted", "channel")),
     Failure("predict_catches_everything", DeadlineExceeded, ("longer than 0.5 s", "--predict-timeout")),
