@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import signal
 
 
 def open_files(queue):
@@ -13,7 +14,7 @@ def open_files(queue):
         except OSError:
             pass  # the one that listed them
     queue.put(targets)
-    queue.get()
+    signal.pause()  # reading from the queue might take away what was just put there
 
 
 class MDAIModel:
