@@ -341,6 +341,7 @@ class WorkerPool:
         log.info("worker %d is ready on %s (process %d)", worker.number, worker.plan.device.name, worker.pid)
         slot.adopt(worker)
         self._spares.begin()
+        self._recycling.begin(worker)
         self._release(worker)
         successor, cause = await self._recycling.successor(worker, lambda: self._beside(slot))
         with suppress(ValueError):

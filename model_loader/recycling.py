@@ -20,6 +20,8 @@ from model_loader.process import WorkerProcess, WorkerState
 _JITTER = 0.1
 #: Of --worker-memory, as much may be held while a request runs; what holds more is killed.
 _HARD = 2
+#: Where a worker holds more before its first prediction, replacing it is in vain: it may hold so many times that.
+_ROOM = 1.25
 _PATROL_EVERY = 1.0
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,7 @@ class Upkeep:
 @dataclass
 class _Watched:
     allowed: float
+    ceiling: float
     pids: frozenset[int]
     due: asyncio.Event = field(default_factory=asyncio.Event)
     cause: Cause = Cause.ENDED
@@ -50,6 +53,15 @@ class Recycling:
         self._upkeep = upkeep
         self._delays = delays
         self._watched: dict[WorkerProcess, _Watched] = {}
+        self._one_at_a_time = asyncio.Lock()
+        self._has_warned = False
+
+    def begin(self, worker: WorkerProcess) -> None:
+        """A worker is ready, and has not been given a request."""
+        most, ceiling = self._upkeep.max_requests_per_worker, self._upkeep.worker_memory
+        allowed = float("inf") if most is None else most - int(random.uniform(0, _JITTER) * most)
+        self._watched[worker] = _Watched(allowed, float("inf") if ceiling is None else ceiling, frozenset({worker.pid}))
+        self.released(worker)
 
     def released(self, worker: WorkerProcess) -> None:
         """A worker has nothing to do: it is looked at, and may be due from now on."""
@@ -60,17 +72,18 @@ class Recycling:
             self._is_due(worker, watched, Cause.RECYCLED_REQUESTS)
             log.info("worker %d is replaced after %d predictions", worker.number, worker.predictions)
         elif self._upkeep.worker_memory is not None:
-            self._measure(worker, watched, self._upkeep.worker_memory)
+            self._measure(worker, watched)
 
     async def successor(
         self, worker: WorkerProcess, find: Callable[[], Awaitable[WorkerProcess]]
     ) -> tuple[WorkerProcess | None, Cause | None]:
-        """Wait until the worker ends or has to go; `find` gives another that is ready, or raises as starts do.
+        """Wait until a worker that was begun with ends or has to go.
 
+        `find` gives another that is ready, or raises as starts do; two that load at once would take more memory.
         The other, if there is one, and why the worker has to go; None where it has ended. There is a cause and no other
         where two do not fit in memory: the worker then goes first.
         """
-        watched = self._watched[worker] = _Watched(self._allowed(), frozenset({worker.pid}))
+        watched = self._watched[worker]
         delays: Iterator[float] | None = None
         try:
             while True:
@@ -78,7 +91,10 @@ class Recycling:
                 if worker.leaving.is_set():
                     return None, None
                 try:
-                    found = await find()
+                    async with self._one_at_a_time:
+                        if worker.leaving.is_set():
+                            continue
+                        found = await find()
                 except Exception as error:
                     if worker.leaving.is_set():
                         raise
@@ -108,26 +124,36 @@ class Recycling:
                 watched.pids, size = held.get(worker.pid, (watched.pids, 0))
                 if worker.state is WorkerState.READY:
                     self.released(worker)
-                elif size > _HARD * ceiling and worker.state is WorkerState.BUSY:
-                    worker.kill_overgrown(_overgrown(size, ceiling))
+                elif size > _HARD * watched.ceiling and worker.state is WorkerState.BUSY:
+                    worker.kill_overgrown(_overgrown(size, watched.ceiling))
 
-    def _allowed(self) -> float:
-        most = self._upkeep.max_requests_per_worker
-        return float("inf") if most is None else most - int(random.uniform(0, _JITTER) * most)
-
-    def _measure(self, worker: WorkerProcess, watched: _Watched, ceiling: int) -> None:
+    def _measure(self, worker: WorkerProcess, watched: _Watched) -> None:
         began = time.monotonic()
         if began - watched.measured_at < watched.pause:
             return
-        size = footprint(watched.pids, matters_above=ceiling)
+        size = footprint(watched.pids, matters_above=int(watched.ceiling))
         watched.measured_at = time.monotonic()
         watched.pause = 20 * (watched.measured_at - began)  # so that looking takes a twentieth of the time at most
-        if size > ceiling:
-            self._is_due(worker, watched, Cause.RECYCLED_MEMORY)
-            log.info(
-                "worker %d is replaced: it holds %s between requests, and --worker-memory allows %s",
-                *(worker.number, _shown(size), _shown(ceiling)),
+        if size <= watched.ceiling:
+            return
+        if not worker.predictions:
+            self._warn(size, watched.ceiling)
+            watched.ceiling = _ROOM * size
+            return
+        self._is_due(worker, watched, Cause.RECYCLED_MEMORY)
+        log.info(
+            "worker %d is replaced: it holds %s between requests, and may hold %s",
+            *(worker.number, _shown(size), _shown(watched.ceiling)),
+        )
+
+    def _warn(self, size: int, ceiling: float) -> None:
+        if not self._has_warned:
+            log.warning(
+                "a worker holds %s before its first prediction, which is more than --worker-memory allows (%s): it is"
+                " replaced when it holds %g times that. Allow more.",
+                *(_shown(size), _shown(ceiling), _ROOM),
             )
+        self._has_warned = True
 
     def _is_due(self, worker: WorkerProcess, watched: _Watched, cause: Cause) -> None:
         watched.cause = cause
@@ -159,12 +185,12 @@ def _is_for_memory(error: Exception) -> bool:
     )
 
 
-def _overgrown(size: int, ceiling: int) -> str:
+def _overgrown(size: int, ceiling: float) -> str:
     return (
         f"the worker's process was stopped while it predicted: it held {_shown(size)}, more than twice what"
         f" --worker-memory allows between requests ({_shown(ceiling)}). Allow more where this request needs it."
     )
 
 
-def _shown(size: int) -> str:
+def _shown(size: float) -> str:
     return f"{size / 2**20:,.0f} MiB"

@@ -208,15 +208,62 @@ def test_what_holds_more_than_it_may_between_requests_is_replaced_and_no_request
 def test_what_a_child_holds_counts(meet: Meet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model_loader.recycling._PATROL_EVERY", 0.01)
     child = """
+hear()
+say(READY)
+hear()
+read, write = os.pipe()
 if os.fork() == 0:
     os.setsid()
     held = b"x" * (150 << 20)
-    open(os.environ["MEETING"] + "/held", "w").write("all")
+    os.write(write, b"1")
     pause()
+os.read(read, 1)
+say(DONE)
+hear()
 """
-    meeting = meet(script=child + ANSWERS, upkeep=Upkeep(worker_memory=100 << 20)).start()
+    meeting = meet(script=child, upkeep=Upkeep(worker_memory=100 << 20)).start()
     (old,) = pids(meeting)
+    meeting.hosted.run(meeting.ask("a"))
     meeting.hosted.until(lambda: pids(meeting) != [old], "an idle worker is replaced for its child's memory")
+
+
+def test_a_ceiling_below_what_the_model_takes_at_first_is_told_and_does_not_replace_it_for_ever(
+    meet: Meet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("model_loader.recycling._PATROL_EVERY", 0.01)
+    meeting = meet(script=ANSWERS, workers=2, upkeep=Upkeep(worker_memory=1 << 20)).start()
+    before = pids(meeting)
+
+    async def scenario() -> None:
+        for _ in range(20):
+            await meeting.ask("a")
+            await asyncio.sleep(0.01)
+
+    meeting.hosted.run(scenario())
+    assert pids(meeting) == before
+    assert caplog.text.count("before its first prediction, which is more than --worker-memory allows (1 MiB)") == 1
+
+
+def test_workers_that_are_due_at_once_are_replaced_one_after_the_other(meet: Meet) -> None:
+    meeting = meet(workers=2, upkeep=Upkeep(max_requests_per_worker=1)).start()
+
+    async def scenario() -> None:
+        before = pids(meeting)
+        os.mkfifo(meeting.folder / "hold")
+        tasks = {name: ask(meeting, name) for name in "ab"}
+        await begun(meeting, *tasks)
+        for name, task in tasks.items():
+            meeting.end(name)
+            await task
+        await until(lambda: meeting.starts() == 3, "one loads")
+        for _ in range(20):
+            await asyncio.sleep(0.005)
+        assert meeting.starts() == 3
+        (meeting.folder / "hold").write_text("go on")
+        (meeting.folder / "hold").unlink()
+        await until(lambda: set(before).isdisjoint(pids(meeting)), "both are replaced")
+
+    meeting.hosted.run(scenario())
 
 
 def test_far_too_much_while_a_request_runs_costs_that_request_and_says_so(
