@@ -1,10 +1,10 @@
 """The HTTP service, put together. Importing this starts nothing; the lifespan starts and stops the model."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -13,14 +13,18 @@ from starlette.responses import Response
 from app.about import SERVICE, service_version
 from app.exchange import Exchange, FrontDoor
 from app.logs import request_id
+from app.metrics import PREDICT, Metrics
 from app.openapi import describe_api
 from app.predictor import Predictor
 from app.problems import render
 from app.routes.health import health_routes
 from app.routes.info import info_routes
+from app.routes.metrics import metrics_routes
 from app.routes.predict import PATHS, PredictRoute
 from app.settings import Settings
 from model_loader.package import ModelPackage
+
+_PREDICTS = [path.strip("/") for path in PATHS]
 
 
 def create_app(settings: Settings, predictor: Predictor, package: ModelPackage) -> FrontDoor:
@@ -28,6 +32,8 @@ def create_app(settings: Settings, predictor: Predictor, package: ModelPackage) 
 
     `predictor` is started and stopped with the application, and may still load while requests are answered.
     """
+
+    metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -46,17 +52,35 @@ def create_app(settings: Settings, predictor: Predictor, package: ModelPackage) 
         lifespan=lifespan,
         exception_handlers={HTTPException: _answer, Exception: _answer},
     )
-    app.include_router(health_routes(predictor))
-    app.include_router(info_routes(predictor, settings, package))
+    routers = [
+        health_routes(predictor, hide_tracebacks=settings.hide_tracebacks),
+        metrics_routes(predictor, metrics),
+        info_routes(predictor, settings, package),
+    ]
+    for router in routers:
+        app.include_router(router)
     describe_api(app)
 
     async def describe(exchange: Exchange) -> None:
         await asyncio.to_thread(app.openapi)  # made once, and other requests need not wait for it
         await app(exchange.scope, exchange.receive, exchange.send)
 
-    predict = PredictRoute(predictor, settings, package)
-    direct = dict.fromkeys((*PATHS, *(f"{path}/" for path in PATHS)), predict)
-    return FrontDoor(app, {**direct, app.openapi_url or "": describe})
+    predict: Callable[[Exchange], Awaitable[None]] = PredictRoute(predictor, settings, package)
+    direct = {**dict.fromkeys((*PATHS, *(f"{path}/" for path in PATHS)), predict), app.openapi_url or "": describe}
+    return FrontDoor(
+        app,
+        direct,
+        places=_places(direct, app, *routers),
+        metrics=metrics,
+        hide_tracebacks=settings.hide_tracebacks,
+    )
+
+
+def _places(direct: Iterable[str], *routers: FastAPI | APIRouter) -> dict[str, str]:
+    """Each path that is served, and the short name that it is counted under."""
+    routes = (route for router in routers for route in router.routes)
+    paths = [*direct, *(path for route in routes if (path := getattr(route, "path", None)))]
+    return {path: PREDICT if path.strip("/") in _PREDICTS else path.strip("/") or "first page" for path in paths}
 
 
 async def _answer(request: Request, error: Exception) -> Response:

@@ -187,6 +187,14 @@ def serve(
     max_queue: Annotated[
         Text, _option("--max-queue", "Requests that may wait, for each worker (default 16).", "N")
     ] = None,
+    hide_tracebacks: Annotated[
+        bool | None,
+        typer.Option(
+            "--hide-tracebacks",
+            help="Answer with an error id in place of the model's traceback and exception text; the log has them.",
+            show_default=False,
+        ),
+    ] = None,
     strict: Annotated[
         bool | None,
         typer.Option("--strict", help="Judge outputs exactly as the reference server does.", show_default=False),
@@ -203,6 +211,9 @@ def serve(
     model_root: ModelRootOption = None,
     model_version: ModelVersionOption = None,
     cache_dir: CacheOption = None,
+    model_output: Annotated[
+        Text, _option("--model-output", "Whether the log has what the model prints (default log).", "log|off")
+    ] = None,
     log_level: Annotated[
         Text, _option("--log-level", "Least level that is logged (default info).", "debug|info|warning|error")
     ] = None,

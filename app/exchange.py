@@ -15,9 +15,11 @@ from urllib.parse import quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.hidden import without_the_models_words
 from app.logs import request_id as current_request_id
+from app.metrics import Metrics
 from app.patience import Patience
-from app.problems import Headers, log_problem, place_raised, render
+from app.problems import Headers, log_problem, place_raised, problem_type, render
 from app.refusals import ClientGone
 from model_loader.errors import ServerStopped
 
@@ -31,6 +33,8 @@ LINGER_IDLE_SECONDS = 2.0
 
 _PROBES = ("/healthz", "/ready")
 _GIVEN_ID = re.compile(rb"[!-~]{1,128}")
+# https://www.w3.org/TR/trace-context/#traceparent-header: version, trace id, parent id, flags; later versions may add.
+_TRACE = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 
 
 class Exchange:
@@ -38,11 +42,12 @@ class Exchange:
 
     `receive` and `send` are ASGI's own, and keep count: `upload_pending` says whether more of the body may
     come, `gone` whether the client closed the connection, `status` the answer's status (0 before it has one).
+    `timings` has the seconds of each stage that has ended, `doubts` how many warnings the answer carries.
     """
 
     __slots__ = (
-        "_receive", "_send", "complete", "gone", "headers", "method", "path", "problem", "received",
-        "request_id", "scope", "sent", "started_at", "status", "upload_pending",
+        "_receive", "_send", "complete", "doubts", "gone", "headers", "method", "path", "problem", "problem_type",
+        "received", "request_id", "scope", "sent", "started_at", "status", "timings", "trace_id", "upload_pending",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,14 +58,17 @@ class Exchange:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self._receive = receive
         self._send = send
-        self.request_id = _request_id(self.headers.get(b"x-request-id", b""))
+        self.trace_id = _trace_id(self.headers.get(b"traceparent", b""))
+        self.request_id = _request_id(self.headers.get(b"x-request-id", b"")) or self.trace_id or os.urandom(16).hex()
         self.upload_pending = self.headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in self.headers
         self.gone = False
         self.complete = False
         self.status = 0
         self.received = 0
         self.sent = 0
-        self.problem = ""
+        self.doubts = 0
+        self.problem = self.problem_type = ""
+        self.timings: dict[str, float] = {}
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -103,11 +111,25 @@ class Exchange:
 
 
 class FrontDoor:
-    """The ASGI application: `direct` maps exact paths to what serves them, every other path goes to `app`."""
+    """The ASGI application: `direct` maps exact paths to what serves them, every other path goes to `app`.
 
-    def __init__(self, app: ASGIApp, direct: Mapping[str, Callable[[Exchange], Awaitable[None]]]) -> None:
+    `places` names, for each path, the route that it is counted under; paths that are not there are told nowhere.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        direct: Mapping[str, Callable[[Exchange], Awaitable[None]]],
+        *,
+        places: Mapping[str, str],
+        metrics: Metrics,
+        hide_tracebacks: bool = False,
+    ) -> None:
         self.app = app
         self.direct = direct
+        self._places = places
+        self._metrics = metrics
+        self._hides = hide_tracebacks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -115,19 +137,22 @@ class FrontDoor:
             return
         exchange = Exchange(scope, receive, send)
         token = current_request_id.set(exchange.request_id)
+        place = self._places.get(exchange.path, "other")
+        self._metrics.began(place)
         try:
             if serve := self.direct.get(exchange.path):
                 await serve(exchange)
             else:
                 await self._delegate(exchange)
         except ClientGone:
-            exchange.problem = "ClientGone"
+            exchange.problem, exchange.problem_type = "ClientGone", "client-gone"
         except asyncio.CancelledError:  # only the end of the server cancels a whole request
-            await _fail(exchange, ServerStopped("the server was told to stop before this request had ended."))
+            await self._fail(exchange, ServerStopped("the server was told to stop before this request had ended."))
         except Exception as error:  # noqa: BLE001 - the one place where every error becomes an answer
-            await _fail(exchange, error)
+            await self._fail(exchange, error)
         finally:
-            _write_access_line(exchange)
+            self._metrics.ended(place, exchange)
+            _write_access_line(exchange, is_known=exchange.path in self._places)
             current_request_id.reset(token)
 
     async def _delegate(self, exchange: Exchange) -> None:
@@ -136,24 +161,31 @@ class FrontDoor:
             scope = {**scope, "method": "GET"}
         await self.app(scope, exchange.receive, exchange.send)
 
-
-async def _fail(exchange: Exchange, error: Exception) -> None:
-    exchange.problem = type(error).__name__
-    if place := place_raised(getattr(error, "traceback", "")):
-        exchange.problem += f" ({place})"
-    log_problem(log, error)
-    if exchange.status:
-        # Too late for another answer: returning makes the HTTP server cut the one that has begun.
-        return
-    await exchange.answer(*render(error, exchange.headers.get(b"accept", b""), exchange.request_id))
+    async def _fail(self, exchange: Exchange, error: Exception) -> None:
+        exchange.problem, exchange.problem_type = type(error).__name__, problem_type(error)
+        if place := place_raised(getattr(error, "traceback", "")):
+            exchange.problem += f" ({place})"
+        log_problem(log, error)
+        if self._hides:
+            error = without_the_models_words(error, exchange.request_id)
+        if exchange.status:
+            # Too late for another answer: returning makes the HTTP server cut the one that has begun.
+            return
+        await exchange.answer(*render(error, exchange.headers.get(b"accept", b""), exchange.request_id))
 
 
 def _request_id(given: bytes) -> str:
-    """The caller's id where it is harmless in headers and logs, else a new one."""
-    return given.decode() if _GIVEN_ID.fullmatch(given) else os.urandom(16).hex()
+    """The caller's id where it is harmless in headers and logs, else ""."""
+    return given.decode() if _GIVEN_ID.fullmatch(given) else ""
 
 
-def _write_access_line(exchange: Exchange) -> None:
+def _trace_id(traceparent: bytes) -> str:
+    """The trace that the request belongs to, as W3C Trace Context has it, or ""."""
+    found = _TRACE.fullmatch(traceparent)
+    return found[1].decode() if found else ""
+
+
+def _write_access_line(exchange: Exchange, *, is_known: bool) -> None:
     level = logging.DEBUG if exchange.path in _PROBES else logging.INFO
     if exchange.status in (500, 504):
         level = logging.WARNING  # the model's fault, or ours
@@ -167,5 +199,9 @@ def _write_access_line(exchange: Exchange) -> None:
     }
     if exchange.problem:
         fields["problem"] = exchange.problem
-    path = quote(exchange.path[:200], safe="/._-~")
+    if exchange.doubts:
+        fields["doubts"] = exchange.doubts
+    if exchange.trace_id not in ("", exchange.request_id):
+        fields["trace"] = exchange.trace_id
+    path = quote(exchange.path, safe="/._-~") if is_known else "(another path)"  # it may name a patient
     access.log(level, "%s %s %d", exchange.method, path, status, extra={"fields": fields})

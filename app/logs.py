@@ -9,13 +9,16 @@ import logging
 import re
 import sys
 import time
+import traceback
 from contextvars import ContextVar
 from functools import lru_cache
+from types import TracebackType
 from typing import Any, Literal, TextIO
 
 from app.log_writer import LogWriter
 
 Form = Literal["console", "json"]
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -23,8 +26,11 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request that is being served, "" outside of one."""
 
 
-def configure(level: str, form: Form, stream: TextIO | None = None) -> None:
-    """Send everything from `level` up to `stream` (default: stderr); replaces an earlier configuration."""
+def configure(level: str, form: Form, stream: TextIO | None = None, *, model_output: bool = True) -> None:
+    """Send everything from `level` up to `stream` (default: stderr); replaces an earlier configuration.
+
+    What the model prints comes through a logger of its own, "model", where `model_output` does not stop it.
+    """
     output = LogWriter(stream or sys.stderr)
     output.setFormatter(JsonLines() if form == "json" else Console())
     root = logging.getLogger()
@@ -34,6 +40,7 @@ def configure(level: str, form: Form, stream: TextIO | None = None) -> None:
             old.close()
     root.addHandler(output)
     root.setLevel(level.upper())
+    logging.getLogger("model").setLevel(logging.NOTSET if model_output else logging.CRITICAL + 1)
     logging.captureWarnings(True)
     _leave_out_what_no_line_shows()
     # The form parser warns with characters of the body; this service reports the same faults itself.
@@ -59,11 +66,11 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if current := request_id.get():
+        if current := _request_of(record):
             line["request_id"] = current
         line.update(getattr(record, "fields", {}))
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+            line["traceback"] = without_texts(record.exc_info)
         return json.dumps(line, default=str)
 
 
@@ -73,12 +80,30 @@ class Console(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         words = [_timestamp(record), f"{record.levelname:<7}", record.getMessage()]
         words += [f"{key}={value}" for key, value in getattr(record, "fields", {}).items()]
-        if current := request_id.get():
+        if current := _request_of(record):
             words.append(f"request={current}")
         line = " ".join(words)
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+            line += "\n" + without_texts(record.exc_info)
         return _CONTROL.sub(lambda found: repr(found[0])[1:-1], line)
+
+
+def _request_of(record: logging.LogRecord) -> str:
+    """The id that the record brings along, "" for none, else that of the request which is being served."""
+    own: str | None = getattr(record, "request_id", None)
+    return request_id.get() if own is None else own
+
+
+def without_texts(exc_info: ExcInfo) -> str:
+    """A traceback without what exceptions said, which may quote a request: their types, and where they were raised."""
+    error, lines = exc_info[1], []
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        lines.append(f"Traceback (most recent call last):\n{frames}{type(error).__module__}.{type(error).__qualname__}")
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\n\nwhich followed on:\n\n".join(lines)
 
 
 def _timestamp(record: logging.LogRecord) -> str:

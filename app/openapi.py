@@ -67,7 +67,8 @@ def _operation(path: str, schemas: ModuleType) -> Schema:
             {
                 "name": "X-Request-Id",
                 "in": "header",
-                "description": "Comes back in the answer and stands in the log; made up when it is missing.",
+                "description": "Comes back in the answer and stands in the log. Where it is missing, the trace id of a"
+                " `traceparent` is taken, else one is made up.",
                 "schema": {"type": "string", "maxLength": 128, "pattern": "^[!-~]+$"},
             }
         ],

@@ -64,8 +64,9 @@ PROBLEMS: dict[type[BaseException], Problem] = {
     Exception: Problem(500, INTERNAL),
 }
 
-_FRAME = re.compile(r'^ +File "([^"\n]+)", line (\d+)', re.MULTILINE)
-_RAISED = re.compile(r"^([A-Za-z_][\w.]*)", re.MULTILINE)
+_FRAME = re.compile(r'  File "(?:[^"\n]*/)?([^"/\n]+)", line (\d+)')
+_FILE_OF_CODE = re.compile(r"[\w.-]{1,80}\.pyx?|<[a-z ]{1,20}>", re.ASCII)
+_RAISED = re.compile(r"[A-Za-z_][\w.]{0,80}(?=:|$)", re.ASCII)
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -96,6 +97,17 @@ def render(error: Exception, accept: bytes, request_id: str) -> tuple[int, Heade
     return problem.status, headers + _extra_headers(error), content
 
 
+def _slug(kind: type) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__).lower()
+
+
+def problem_type(error: Exception) -> str:
+    """The last part of the type in problem details: `queue-full`; "" for one of HTTP's own."""
+    if isinstance(error, HTTPException):
+        return ""
+    return "internal-error" if problem_of(error).lead == INTERNAL else _slug(type(error))
+
+
 def log_problem(log: logging.Logger, error: Exception) -> None:
     """Log in full what is this service's own fault; what model or caller did wrong is in the answer."""
     if problem_of(error).lead == INTERNAL:
@@ -103,13 +115,19 @@ def log_problem(log: logging.Logger, error: Exception) -> None:
 
 
 def place_raised(traceback: str) -> str:
-    """Type and place of a model's exception, without what it said: `KeyError at mdai_deploy.py:42`, or ""."""
-    frames = list(_FRAME.finditer(traceback))
-    if not frames:
-        return ""
-    file, line = frames[-1].groups()
-    raised = _RAISED.search(traceback, frames[-1].end())
-    return f"{raised[1] if raised else 'exception'} at {file.rpartition('/')[2]}:{line}"
+    """Type and place of a model's exception, without what it said: `KeyError at mdai_deploy.py:42`, or "".
+
+    Of exceptions that led to others it is the first one. What follows an exception's type is its text and may look like
+    anything, frames and further exceptions included, so nothing there is read.
+    """
+    place = ""
+    for text in traceback.removeprefix("Traceback (most recent call last):\n").splitlines():
+        if not text.startswith(" "):
+            raised = _RAISED.match(text)
+            return place and f"{raised[0] if raised else 'exception'}{place}"
+        if (frame := _FRAME.match(text)) and _FILE_OF_CODE.fullmatch(frame[1]):
+            place = f" at {frame[1]}:{frame[2]}"
+    return place and f"exception{place}"
 
 
 def _explain(error: Exception, problem: Problem, request_id: str) -> str:
@@ -126,9 +144,9 @@ def _with_lead(problem: Problem, text: str) -> str:
 
 
 def _problem_details(error: Exception, problem: Problem, text: str, traceback: str, request_id: str) -> str:
-    kind = "about:blank" if isinstance(error, HTTPException) else f"urn:mdai-model:{_slug(type(error))}"
+    kind = problem_type(error)
     details = {
-        "type": kind if problem.lead != INTERNAL else "urn:mdai-model:internal-error",
+        "type": f"urn:mdai-model:{kind}" if kind else "about:blank",
         "title": problem.lead or HTTPStatus(problem.status).phrase,
         "status": problem.status,
         "detail": text,
@@ -138,10 +156,6 @@ def _problem_details(error: Exception, problem: Problem, text: str, traceback: s
     if traceback:
         details["traceback"] = traceback
     return json.dumps(details) + "\n"
-
-
-def _slug(kind: type) -> str:
-    return re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__).lower()
 
 
 def _extra_headers(error: Exception) -> Headers:

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 def run_server(source: Path, options: Mapping[str, Any]) -> None:
     """Serve `source` until SIGINT or SIGTERM; exit code 2 and a sentence where it cannot be served."""
     settings = read_settings(options)
-    logs.configure(settings.log_level, settings.log_format)
+    logs.configure(settings.log_level, settings.log_format, model_output=settings.model_output == "log")
     request = environment_request(settings)
     with ending_on_signals(), RunFolder() as run:
         watched = Watched.from_now_on(source) if settings.reload else None

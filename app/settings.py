@@ -161,11 +161,13 @@ class Settings(BaseSettings):
     grace: Duration = Field(30.0, description="time that running predictions get when the service stops")
     max_body: Size = Field(2 * 1024**3, description="largest request body")
     max_queue: int = Field(16, ge=0, le=100_000, description="requests that may wait, for each worker")
+    hide_tracebacks: bool = Field(False, description="answer with an error id instead of the model's own words")
     strict: bool = Field(False, description="judge outputs exactly as the reference server does")
     reload: bool = Field(False, description="start the model anew when the package's files change")
     model_root: str | None = Field(None, min_length=1, description="folder inside the package that holds .mdai")
     model_version: ModelVersion | None = Field(None, ge=0, description="version of a platform export; default: newest")
     cache_dir: Path = Field(default_factory=_default_cache_dir, description="built environments and model homes")
+    model_output: Literal["log", "off"] = Field("log", description="whether the log has what the model prints")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
 

@@ -124,11 +124,15 @@ class DiedLoading(LoadFailed):
 
 
 class NotReady(ModelLoaderError):
-    """No worker can take a request now; try again after `retry_after` seconds."""
+    """No worker can take a request now; try again after `retry_after` seconds.
 
-    def __init__(self, text: str, *, traceback: str = "", retry_after: float = 1.0) -> None:
+    `quotes` says that the text is why a start failed, in the words of whatever failed.
+    """
+
+    def __init__(self, text: str, *, traceback: str = "", retry_after: float = 1.0, quotes: bool = False) -> None:
         super().__init__(text, traceback=traceback)
         self.retry_after = retry_after
+        self.quotes = quotes
 
 
 class QueueFull(NotReady):

@@ -443,7 +443,7 @@ class WorkerPool:
         if self._stopping:
             return NotReady("the server is shutting down.")
         if self._failure is not None:
-            return NotReady(self._failure.text, traceback=self._failure.traceback, retry_after=5.0)
+            return NotReady(self._failure.text, traceback=self._failure.traceback, retry_after=5.0, quotes=True)
         return NotReady(f"{self._reason} ({time.monotonic() - self._since:.0f} s so far).")
 
 

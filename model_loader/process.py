@@ -23,6 +23,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ from model_loader.errors import (
     WorkerDied,
 )
 from model_loader.memory import offer_first
+from model_loader.output_rate import OutputRate
 from model_loader.shared_buffer import SharedBuffer
 from model_loader.worker.mdai_guest import wire
 from model_loader.worker_output import WorkerOutput
@@ -192,7 +194,7 @@ class WorkerProcess:
         """
         assert self.state is WorkerState.READY
         for output in self._outputs:
-            output.forget()
+            output.belongs_to(request_id)
         descriptors = (body.fd, response.fd)
         late = DeadlineExceeded(
             f"predict(data) took longer than {timeout:g} s: the worker was stopped and starts anew."
@@ -269,14 +271,15 @@ class WorkerProcess:
                 raise DiedLoading(f"the model's interpreter {plan.python} cannot be started: {error}.") from error
             unless_started.pop_all()
         self._outputs = [
-            WorkerOutput(out_read, lambda line: self._printed("stdout", line)),
-            WorkerOutput(err_read, lambda line: self._printed("stderr", line)),
+            WorkerOutput(out_read, partial(self._printed, "stdout"), OutputRate()),
+            WorkerOutput(err_read, partial(self._printed, "stderr"), OutputRate()),
         ]
         return process
 
-    def _printed(self, stream: str, line: str) -> None:
+    def _printed(self, stream: str, line: str, request_id: str) -> None:
+        """`request_id` is of the request that ran then, whichever is being served now."""
         tags = {"worker": self.number, "stream": stream}
-        model_log.info("%s", line, extra={**tags, "fields": tags})
+        model_log.info("%s", line, extra={**tags, "request_id": request_id, "fields": tags})
 
     def _expect(self, timeout: float, late: LoadFailed | PredictFailed) -> "asyncio.Future[Any]":
         self._answer = self._loop.create_future()
@@ -296,6 +299,8 @@ class WorkerProcess:
         if not is_expected:  # nobody asked, or not that: only the package can have written it
             self._channel_ended(is_spoiled=True)
             return
+        for output in self._outputs:
+            output.belongs_to("")
         if not is_loading:
             self.state = WorkerState.READY
         if failure is not None:

@@ -3,13 +3,14 @@
 from fastapi import APIRouter
 from starlette.responses import PlainTextResponse
 
+from app.hidden import without_the_models_words
 from app.predictor import Predictor
 from model_loader.errors import NotReady
 
 _PLAIN = {"content": {"text/plain": {"schema": {"type": "string"}}}}
 
 
-def health_routes(predictor: Predictor) -> APIRouter:
+def health_routes(predictor: Predictor, *, hide_tracebacks: bool = False) -> APIRouter:
     """`/healthz` and `/ready`, for probes."""
     router = APIRouter(tags=["health"], default_response_class=PlainTextResponse)
 
@@ -29,7 +30,8 @@ def health_routes(predictor: Predictor) -> APIRouter:
         try:
             predictor.check_ready()
         except NotReady as reason:
-            return PlainTextResponse(f"{reason.report}\n", status_code=503, headers={"Retry-After": "1"})
+            told = without_the_models_words(reason) if hide_tracebacks else reason
+            return PlainTextResponse(f"{told.report}\n", status_code=503, headers={"Retry-After": "1"})
         return PlainTextResponse("ready\n")
 
     return router

@@ -10,8 +10,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
 from app.about import API_VERSION, SERVICE, own_url, service_version
+from app.hidden import without_the_models_words
 from app.predictor import Predictor
 from app.settings import Settings
+from model_loader.errors import NotReady
 from model_loader.package import ModelPackage
 
 
@@ -110,7 +112,7 @@ def info_routes(predictor: Predictor, settings: Settings, package: ModelPackage)
             ),
             model=_model_facts(package, digest),
             state=facts["state"],
-            reason=facts.get("reason") or None,
+            reason=_reason(predictor) if settings.hide_tracebacks else facts.get("reason") or None,
             environment=facts.get("environment"),
             devices=facts.get("devices"),
             waiting=facts.get("waiting", 0),
@@ -126,6 +128,15 @@ def info_routes(predictor: Predictor, settings: Settings, package: ModelPackage)
         return PlainTextResponse(_first_page(package.name, own_url(request.scope["scheme"], host)))
 
     return router
+
+
+def _reason(predictor: Predictor) -> str | None:
+    """Why no worker can predict, without what the model said."""
+    try:
+        predictor.check_ready()
+    except NotReady as reason:
+        return without_the_models_words(reason).text
+    return None
 
 
 def _model_facts(package: ModelPackage, digest: str) -> ModelFacts:

@@ -26,7 +26,7 @@ from model_loader.shared_buffer import SharedBuffer
 
 PATHS = ("/predict", "/inference")
 
-log = logging.getLogger(__name__)
+model_log = logging.getLogger("model")
 
 _CHUNK = 512 * 1024
 _SMALL = 64 * 1024
@@ -50,25 +50,22 @@ class PredictRoute:
         self._predictor.check_admission()
         with _new_buffer() as body:
             await self._receive(exchange, media, body)
-            uploaded_at = time.perf_counter()
+            exchange.timings["upload"] = time.perf_counter() - exchange.started_at
             summary = await _summary_of(body)
-            _log_doubts(summary.warnings)
+            _tell_doubts(exchange, summary.warnings)
             form = wanted_by(exchange.headers.get(b"accept", b"")).prediction
             with UntilHangUp(exchange):
                 request = PredictRequest(body=body, accept=form, request_id=exchange.request_id)
                 with await self._predictor.predict(request) as prediction:
                     body.close()
                     predicted_at = time.perf_counter()
+                    exchange.timings |= prediction.timings
                     # What the model saw: the worker gives a request that brings none those of the package.
                     classes = summary.label_classes if summary.has_label_classes else self._packaged
                     doubts = await judge_in_slices(prediction.skeleton, classes, strict=self._settings.strict)
-                    _log_doubts(doubts)
-                    timings = {
-                        "upload": uploaded_at - exchange.started_at,
-                        **prediction.timings,
-                        "judge": time.perf_counter() - predicted_at,
-                    }
-                    headers = [(b"content-type", _MEDIA[form]), (b"server-timing", _server_timing(timings))]
+                    _tell_doubts(exchange, doubts)
+                    exchange.timings["judge"] = time.perf_counter() - predicted_at
+                    headers = [(b"content-type", _MEDIA[form]), (b"server-timing", _server_timing(exchange.timings))]
                     await self._respond(exchange, prediction, headers + _told(summary.warnings + doubts))
 
     async def _receive(self, exchange: Exchange, media: str, body: SharedBuffer) -> None:
@@ -125,9 +122,13 @@ def _server_timing(seconds: dict[str, float]) -> bytes:
     return ", ".join(f"{name};dur={value * 1000:.2f}" for name, value in seconds.items()).encode("ascii")
 
 
-def _log_doubts(doubts: tuple[str, ...]) -> None:
+def _tell_doubts(exchange: Exchange, doubts: tuple[str, ...]) -> None:
+    """Among what the model prints: they quote the request and the outputs, which the service's own log never does."""
     if doubts:
-        log.warning("Doubtful: %s", " ".join(doubts))
+        exchange.doubts += len(doubts)
+        text = " ".join(doubts)
+        tags = {"stream": "doubts"}
+        model_log.warning("%s", text[:_LONGEST_WARNINGS], extra={**tags, "fields": tags})
 
 
 def _told(doubts: tuple[str, ...]) -> Headers:

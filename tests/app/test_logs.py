@@ -71,6 +71,31 @@ def test_tracebacks_are_kept(stream: io.StringIO, form: logs.Form) -> None:
     assert (len(written(stream).splitlines()) == 1) == (form == "json")
 
 
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_what_an_exception_said_is_not_kept(stream: io.StringIO, form: logs.Form) -> None:
+    logs.configure("info", form, stream)
+    try:
+        try:
+            {}[sum(map(ord, "Jane"))]
+        except KeyError as error:
+            raise ValueError("Doe, " + "Doe") from error
+    except ValueError:
+        logging.getLogger("x").exception("it broke")
+    text = written(stream)
+    assert "KeyError" in text and "ValueError" in text and "test_logs.py" in text
+    assert "Doe, Doe" not in text and str(sum(map(ord, "Jane"))) not in text
+
+
+def test_a_record_may_bring_the_id_of_its_request_along(stream: io.StringIO) -> None:
+    """What a model prints is read while another request is served."""
+    logs.configure("info", "json", stream)
+    token = logs.request_id.set("r1")
+    for own in ("r0", ""):
+        logging.getLogger("model").info("printed", extra={"request_id": own})
+    logs.request_id.reset(token)
+    assert [json.loads(line).get("request_id") for line in written(stream).splitlines()] == ["r0", None]
+
+
 def test_configuring_again_replaces_the_first_configuration(stream: io.StringIO) -> None:
     logs.configure("info", "json", io.StringIO())
     logs.configure("info", "console", stream)

@@ -132,6 +132,32 @@ def test_a_request_id_that_would_spoil_a_log_is_replaced(client: TestClient, giv
     assert client.get("/healthz", headers={"X-Request-Id": given}).headers["x-request-id"] != given
 
 
+@pytest.mark.parametrize(
+    ("traceparent", "is_taken"),
+    [
+        ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", True),
+        ("cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more", True),
+        ("ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", False),
+        ("00-00000000000000000000000000000000-00f067aa0ba902b7-01", False),
+        ("00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01", False),
+        ("00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01", False),
+        ("4bf92f3577b34da6a3ce929d0e0e4736", False),
+    ],
+)
+def test_a_request_without_an_id_has_that_of_its_trace(client: TestClient, traceparent: str, is_taken: bool) -> None:
+    answer = client.get("/healthz", headers={"Traceparent": traceparent})
+    assert (answer.headers["x-request-id"] == "4bf92f3577b34da6a3ce929d0e0e4736") == is_taken
+
+
+def test_a_request_with_an_id_keeps_it_and_its_line_names_the_trace(
+    client: TestClient, log_of_app: pytest.LogCaptureFixture
+) -> None:
+    headers = {"Traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "X-Request-Id": "r1"}
+    assert client.get("/version", headers=headers).headers["x-request-id"] == "r1"
+    (record,) = (record for record in log_of_app.records if record.name == "app.access")
+    assert record.__dict__["fields"]["trace"] == "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
 def test_warnings_come_as_a_header_in_ascii_of_at_most_2_kB(client: TestClient, pool: Any) -> None:
     """Any number of warnings, in any alphabet, makes a header that every client can parse."""
     pool.outputs = [OUTPUT | {f"stüdy\n{number}": 1} for number in range(100)]

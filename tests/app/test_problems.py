@@ -86,6 +86,17 @@ def test_retry_after_is_a_whole_number_of_seconds_and_never_0() -> None:
             "my.Error at b.py:2",
         ),
         ('  File "<string>", line 2, in g\n', "exception at <string>:2"),
+        (
+            'Traceback (most recent call last):\n  File "/a.py", line 1, in f\n    x\nmy.Error: Jane\n'
+            '  File "/Doe.py", line 2, in g\nDoe: of the exception\'s text\n',
+            "my.Error at a.py:1",
+        ),
+        (
+            '  File "/a.py", line 1, in f\n  File "Jane Doe", line 2, in g\nKeyError: 1\n\n'
+            'During handling of the above exception, another exception occurred:\n\n  File "/b.py", line 2, in g\nE\n',
+            "KeyError at a.py:1",
+        ),
+        ('  File "/a.py", line 1, in f\nJane Doe\n', "exception at a.py:1"),
     ],
 )
 def test_the_log_learns_where_a_model_raised_and_not_what_it_said(traceback: str, place: str) -> None:

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 COMMAND = Path(sys.executable).with_name("mdai-model")
-_SERVING = re.compile(r"serving .* on (http://\S+)")
+_SERVING = re.compile(r"serving .* on (http://[^\s\"]+)")
 START_SECONDS = 60.0
 
 

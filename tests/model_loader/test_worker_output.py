@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from model_loader.output_rate import BURST_LINES, OutputRate
 from model_loader.worker_output import WorkerOutput
 from tests.hosting import until, within
 
@@ -19,7 +20,7 @@ def printed(*pieces: bytes) -> list[str]:
 
     async def scenario() -> None:
         reading, writing = os.pipe()
-        output = WorkerOutput(reading, lines.append)
+        output = WorkerOutput(reading, lambda line, _: lines.append(line))
         for piece in pieces:
             os.write(writing, piece)
             for _ in range(5):
@@ -63,7 +64,7 @@ def test_a_long_line_is_cut_alike_in_whatever_pieces_it_comes() -> None:
 def test_the_last_lines_are_kept() -> None:
     async def scenario() -> None:
         reading, writing = os.pipe()
-        output = WorkerOutput(reading, lambda line: None)
+        output = WorkerOutput(reading, lambda line, _: None)
         os.write(writing, b"".join(b"%d\n" % number for number in range(500)) + b"end")
         os.close(writing)
         output.close()
@@ -77,7 +78,7 @@ def test_what_is_still_in_the_pipe_is_handed_on_at_the_end_though_a_child_keeps_
 
     async def scenario() -> None:
         reading, writing = os.pipe()
-        output = WorkerOutput(reading, lines.append)
+        output = WorkerOutput(reading, lambda line, _: lines.append(line))
         os.write(writing, b"last words\n" * 1000)
         output.close()
         await until(lambda: len(lines) == 1000, "all have come")
@@ -103,7 +104,7 @@ def flooded(chunk: bytes, times: int, watch: Callable[[list[str]], Coroutine[Any
                         view = view[os.write(writing, view) :]
             os.close(writing)
 
-        output = WorkerOutput(reading, lines.append)
+        output = WorkerOutput(reading, lambda line, _: lines.append(line))
         thread = threading.Thread(target=flood)
         thread.start()
         watcher = asyncio.create_task(watch(lines))
@@ -144,3 +145,61 @@ def test_a_flood_without_an_end_of_line_takes_no_memory() -> None:
         tracemalloc.stop()
     assert [len(line) for line in lines] == [4098]
     assert peak < 2 << 20
+
+
+def test_lines_belong_to_the_request_that_ran_when_they_were_printed() -> None:
+    """Also where they are handed on when another one runs."""
+    lines: list[tuple[str, str]] = []
+
+    async def scenario() -> None:
+        reading, writing = os.pipe()
+        output = WorkerOutput(reading, lambda line, owner: lines.append((line, owner)))
+        os.write(writing, b"loading\n")
+        for owner in ("r1", "", "r2"):
+            output.belongs_to(owner)
+            os.write(writing, b"line\n" * 150 + b"unfinished")
+        os.close(writing)
+        output.close()
+        await until(lambda: len(lines) == 1 + 3 * 151, "all have come")
+
+    asyncio.run(within(scenario()))
+    expected = [("loading", "")]
+    for owner in ("r1", "", "r2"):
+        expected += [("line", owner)] * 150 + [("unfinished", owner)]
+    assert lines == expected
+
+
+def test_lines_over_the_rate_are_left_out_and_their_number_told() -> None:
+    lines: list[tuple[str, str]] = []
+
+    async def scenario() -> None:
+        reading, writing = os.pipe()
+        output = WorkerOutput(reading, lambda line, owner: lines.append((line, owner)), OutputRate(lambda: 0.0))
+        output.belongs_to("r1")
+        for _ in range(3):
+            os.write(writing, b".\n" * 1000)
+            output.belongs_to("r1")
+        os.write(writing, b"last words\n")
+        os.close(writing)
+        output.close()
+        assert output.last_lines[-1] == "last words", "for the error text they are kept"
+        await until(lambda: len(lines) == BURST_LINES + 1, "all have come")
+
+    asyncio.run(within(scenario()))
+    assert lines[:-1] == [(".", "r1")] * BURST_LINES
+    assert lines[-1] == ("… 2,001 lines that the model printed were left out", "r1")
+
+
+def test_what_was_left_out_is_told_while_the_model_goes_on() -> None:
+    lines: list[str] = []
+
+    async def scenario() -> None:
+        reading, writing = os.pipe()
+        output = WorkerOutput(reading, lambda line, _: lines.append(line), OutputRate(lambda: 0.0))
+        os.write(writing, b".\n" * (BURST_LINES + 7))
+        await until(lambda: len(lines) > BURST_LINES, "the number has come")
+        assert lines[-1].startswith("… 7 lines")
+        os.close(writing)
+        output.close()
+
+    asyncio.run(within(scenario()))
