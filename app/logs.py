@@ -64,7 +64,7 @@ class JsonLines(logging.Formatter):
             "time": _timestamp(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _message(record),
         }
         if current := _request_of(record):
             line["request_id"] = current
@@ -78,7 +78,7 @@ class Console(logging.Formatter):
     """`time LEVEL message key=value … request=id`. What a terminal would obey instead of showing is escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
-        words = [_timestamp(record), f"{record.levelname:<7}", record.getMessage()]
+        words = [_timestamp(record), f"{record.levelname:<7}", _message(record)]
         words += [f"{key}={value}" for key, value in getattr(record, "fields", {}).items()]
         if current := _request_of(record):
             words.append(f"request={current}")
@@ -86,6 +86,12 @@ class Console(logging.Formatter):
         if record.exc_info:
             line += "\n" + without_texts(record.exc_info)
         return _CONTROL.sub(lambda found: repr(found[0])[1:-1], line)
+
+
+def _message(record: logging.LogRecord) -> str:
+    """What was logged; of what asyncio tells about a task or a callback its first words, for more quotes arguments."""
+    text = record.getMessage()
+    return re.split(r"[\n(<]", text, maxsplit=1)[0].rstrip() if record.name == "asyncio" else text
 
 
 def _request_of(record: logging.LogRecord) -> str:
@@ -101,9 +107,13 @@ def without_texts(exc_info: ExcInfo) -> str:
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         frames = "".join(traceback.format_tb(error.__traceback__))
-        lines.append(f"Traceback (most recent call last):\n{frames}{type(error).__module__}.{type(error).__qualname__}")
+        lines.append(f"Traceback (most recent call last):\n{frames}{_name(type(error))}")
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return "\n\nwhich followed on:\n\n".join(lines)
+
+
+def _name(kind: type) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _timestamp(record: logging.LogRecord) -> str:

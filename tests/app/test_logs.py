@@ -1,5 +1,7 @@
 """Log lines for people and for machines."""
 
+import asyncio
+import gc
 import io
 import json
 import logging
@@ -84,6 +86,29 @@ def test_what_an_exception_said_is_not_kept(stream: io.StringIO, form: logs.Form
     text = written(stream)
     assert "KeyError" in text and "ValueError" in text and "test_logs.py" in text
     assert "Doe, Doe" not in text and str(sum(map(ord, "Jane"))) not in text
+
+
+def test_what_a_lost_task_or_callback_was_given_is_not_quoted(stream: io.StringIO) -> None:
+    logs.configure("info", "console", stream)
+
+    async def fail(name: str) -> None:
+        raise ValueError(name)
+
+    def fail_at_once(name: str) -> None:
+        raise ValueError(name)
+
+    async def scenario() -> None:
+        task = asyncio.create_task(fail("Jane Doe"))
+        asyncio.get_running_loop().call_soon(fail_at_once, "Jane Doe")
+        await asyncio.wait([task])
+        del task
+        gc.collect()
+
+    asyncio.run(scenario())
+    text = written(stream)
+    assert "Task exception was never retrieved" in text and "Exception in callback" in text
+    assert text.count("\nValueError\n") == 2
+    assert "Doe" not in text
 
 
 def test_a_record_may_bring_the_id_of_its_request_along(stream: io.StringIO) -> None:
