@@ -25,7 +25,10 @@ def without_the_models_words(error: _Error, request_id: str = "") -> _Error:
     else:
         hides = isinstance(error, (ModelRaised, WorkerDied))
         what = "the worker's process ended" if isinstance(error, WorkerDied) else "predict(data) raised an exception"
-        text = f"{what}; the details are in the service's log under request id {request_id}."
+        if model_log.isEnabledFor(logging.ERROR):
+            text = f"{what}; the details are in the service's log under request id {request_id}."
+        else:
+            text = f"{what}; the details are not kept, for --model-output is off. The request id is {request_id}."
     if not hides and not error.traceback:
         return error
     if request_id and isinstance(error, PredictFailed):

@@ -103,7 +103,7 @@ def test_every_problem_is_as_documented(
     assert ("retry-after" in answer.headers) == ("Retry-After" in documented["headers"])
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/ready", "/version", "/info"])
+@pytest.mark.parametrize("path", ["/healthz", "/ready", "/metrics", "/version", "/info"])
 def test_what_the_service_says_about_itself_is_as_documented(
     client: TestClient, pool: Any, document: Any, validates: Callable[[Any, Any], bool], path: str
 ) -> None:
