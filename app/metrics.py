@@ -209,7 +209,7 @@ class Metrics:
 def _restarts(workers: list[dict[str, Any]]) -> Iterator[tuple[tuple[str, ...], float]]:
     """Restarts of each worker; a pool may tell them as one number or by cause."""
     for worker in workers:
-        told = worker.get("restarts", 0)
+        told = worker.get("restarts_by_cause") or worker.get("restarts", 0)
         causes = told if isinstance(told, Mapping) else {"": told}
         for cause, count in causes.items():
             yield (str(worker.get("id", "")), str(cause)), float(count)
