@@ -11,6 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.about import SERVICE, service_version
+from app.api_keys import api_keys
+from app.credentials import KeyCheck
 from app.exchange import Exchange, FrontDoor
 from app.logs import request_id
 from app.metrics import PREDICT, Metrics
@@ -21,6 +23,7 @@ from app.routes.health import health_routes
 from app.routes.info import info_routes
 from app.routes.metrics import metrics_routes
 from app.routes.predict import PATHS, PredictRoute
+from app.security_headers import DocsPolicy
 from app.settings import Settings
 from model_loader.package import ModelPackage
 
@@ -31,6 +34,7 @@ def create_app(settings: Settings, predictor: Predictor, package: ModelPackage) 
     """The ASGI application that serves `package` with the workers of `predictor`.
 
     `predictor` is started and stopped with the application, and may still load while requests are answered.
+    Raises SettingsError where the API keys that `settings` names cannot be used.
     """
 
     metrics = Metrics()
@@ -43,6 +47,7 @@ def create_app(settings: Settings, predictor: Predictor, package: ModelPackage) 
         finally:
             await predictor.stop(settings.grace)
 
+    keys = api_keys(settings)
     app = FastAPIOffline(
         title=package.name,
         version=service_version(),
@@ -53,13 +58,13 @@ def create_app(settings: Settings, predictor: Predictor, package: ModelPackage) 
         exception_handlers={HTTPException: _answer, Exception: _answer},
     )
     routers = [
-        health_routes(predictor, hide_tracebacks=settings.hide_tracebacks),
+        health_routes(predictor, hide_tracebacks=settings.hide_tracebacks, for_everybody=bool(keys)),
         metrics_routes(predictor, metrics),
         info_routes(predictor, settings, package),
     ]
     for router in routers:
         app.include_router(router)
-    describe_api(app)
+    describe_api(app, with_keys=bool(keys))
 
     async def describe(exchange: Exchange) -> None:
         await asyncio.to_thread(app.openapi)  # made once, and other requests need not wait for it
@@ -68,8 +73,9 @@ def create_app(settings: Settings, predictor: Predictor, package: ModelPackage) 
     predict: Callable[[Exchange], Awaitable[None]] = PredictRoute(predictor, settings, package)
     direct = {**dict.fromkeys((*PATHS, *(f"{path}/" for path in PATHS)), predict), app.openapi_url or "": describe}
     return FrontDoor(
-        app,
+        DocsPolicy(app, "/docs"),
         direct,
+        KeyCheck(keys),
         places=_places(direct, app, *routers),
         metrics=metrics,
         hide_tracebacks=settings.hide_tracebacks,

@@ -195,6 +195,21 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    api_key_file: Annotated[
+        Text,
+        _option(
+            "--api-key-file",
+            "Requests need one of the keys in this file (one a line), as `Authorization: Bearer KEY` or"
+            " `X-API-Key: KEY`; probes need none.",
+            "FILE",
+        ),
+    ] = None,
+    tls_cert: Annotated[
+        Text, _option("--tls-cert", "Speak HTTPS with this certificate (PEM, the chain included).", "FILE")
+    ] = None,
+    tls_key: Annotated[
+        Text, _option("--tls-key", "Its private key (default: in the certificate's file).", "FILE")
+    ] = None,
     strict: Annotated[
         bool | None,
         typer.Option("--strict", help="Judge outputs exactly as the reference server does.", show_default=False),

@@ -21,6 +21,7 @@ from app.metrics import Metrics
 from app.patience import Patience
 from app.problems import Headers, log_problem, place_raised, problem_type, render
 from app.refusals import ClientGone
+from app.security_headers import with_defaults
 from model_loader.errors import ServerStopped
 
 access = logging.getLogger("app.access")
@@ -83,7 +84,7 @@ class Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = [*message["headers"], (b"x-request-id", self.request_id.encode())]
+            headers = with_defaults([*message["headers"], (b"x-request-id", self.request_id.encode())])
             if self.upload_pending:
                 headers.append((b"connection", b"close"))
             await self._send({"type": "http.response.start", "status": self.status, "headers": headers})
@@ -113,13 +114,15 @@ class Exchange:
 class FrontDoor:
     """The ASGI application: `direct` maps exact paths to what serves them, every other path goes to `app`.
 
-    `places` names, for each path, the route that it is counted under; paths that are not there are told nowhere.
+    `admit` looks at each request first and raises where it goes no further. `places` names, for each path, the route
+    that it is counted under; paths that are not there are told nowhere.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         direct: Mapping[str, Callable[[Exchange], Awaitable[None]]],
+        admit: Callable[[Exchange], None],
         *,
         places: Mapping[str, str],
         metrics: Metrics,
@@ -127,6 +130,7 @@ class FrontDoor:
     ) -> None:
         self.app = app
         self.direct = direct
+        self._admit = admit
         self._places = places
         self._metrics = metrics
         self._hides = hide_tracebacks
@@ -140,6 +144,7 @@ class FrontDoor:
         place = self._places.get(exchange.path, "other")
         self._metrics.began(place)
         try:
+            self._admit(exchange)
             if serve := self.direct.get(exchange.path):
                 await serve(exchange)
             else:

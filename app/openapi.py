@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from app.accept import MSGPACK_TYPES
 from app.body import FORM_TYPE
+from app.credentials import OPEN_PATHS
 from app.routes.predict import PATHS
 
 Schema = dict[str, Any]
@@ -26,6 +27,7 @@ strings: JSON strings as they are, anything else as the JSON text that was sent.
 
 _ERRORS = {
     400: "The body is broken: no msgpack, no form, cut off.",
+    401: "The service wants an API key, and the request brings none that is accepted.",
     408: "The client stopped sending in the middle of the body.",
     413: "The body is over a limit.",
     415: "The body's media type is none of those that are read.",
@@ -36,8 +38,8 @@ _ERRORS = {
 }
 
 
-def describe_api(app: FastAPI) -> None:
-    """Add the model's routes to what `app.openapi()` returns."""
+def describe_api(app: FastAPI, *, with_keys: bool) -> None:
+    """Add the model's routes, and that requests need API keys, to what `app.openapi()` returns."""
     generated = app.openapi
 
     def openapi() -> Schema:
@@ -49,10 +51,24 @@ def describe_api(app: FastAPI) -> None:
             document["paths"] = operations | document["paths"]
             components = document.setdefault("components", {}).setdefault("schemas", {})
             components |= schemas.COMPONENTS | {"Outputs": schemas.OUTPUT_SCHEMA, "Problem": _PROBLEM}
+            if with_keys:
+                _demand_keys(document)
             app.openapi_schema = document
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _demand_keys(document: Schema) -> None:
+    """A key in one of two headers, on everything but the probes."""
+    document["components"]["securitySchemes"] = _KEY_HEADERS
+    document["security"] = [{name: []} for name in _KEY_HEADERS]
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            if path in OPEN_PATHS:
+                operation["security"] = []
+            else:
+                operation["responses"]["401"] = _error(401, _ERRORS[401])
 
 
 def _operation(path: str, schemas: ModuleType) -> Schema:
@@ -95,9 +111,10 @@ def _success(outputs: Schema) -> Schema:
 
 def _error(status: int, description: str) -> Schema:
     retry = {"Retry-After": _header("Seconds to wait before another try.")} if status == 503 else {}
+    challenge = {"WWW-Authenticate": _header("How a key is sent.")} if status == 401 else {}
     return {
         "description": description,
-        "headers": _REQUEST_ID | retry,
+        "headers": _REQUEST_ID | retry | challenge,
         "content": {
             "text/plain": {"schema": {"type": "string"}},
             "application/problem+json": {"schema": _reference("Problem")},
@@ -114,6 +131,20 @@ def _reference(name: str) -> Schema:
 
 
 _REQUEST_ID = {"X-Request-Id": _header("Names this request in the server's log.")}
+
+_KEY_HEADERS: Schema = {
+    "ApiKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "curl -H 'X-API-Key: KEY' -F files=@chest.dcm localhost:6324/predict",
+    },
+    "Bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "curl -H 'Authorization: Bearer KEY' -F files=@chest.dcm localhost:6324/predict",
+    },
+}
 
 _FORM: Schema = {
     "type": "object",

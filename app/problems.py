@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from app.accept import wanted_by
 from app.interface.errors import InvalidOutput, InvalidRequest, MalformedBody, RequestTooLarge
-from app.refusals import BodyTooLarge, OutOfResources, UnsupportedMediaType, UploadStalled
+from app.refusals import BodyTooLarge, OutOfResources, Unauthorized, UnsupportedMediaType, UploadStalled
 from model_loader.errors import (
     DeadlineExceeded,
     NoRoom,
@@ -47,6 +47,7 @@ class Problem:
 PROBLEMS: dict[type[BaseException], Problem] = {
     MalformedBody: Problem(400, READING),
     RequestUnreadable: Problem(400, READING),
+    Unauthorized: Problem(401, ""),
     UploadStalled: Problem(408, READING),
     BodyTooLarge: Problem(413, READING),
     RequestTooLarge: Problem(413, READING),
@@ -92,7 +93,6 @@ def render(error: Exception, accept: bytes, request_id: str) -> tuple[int, Heade
     headers = [
         (b"content-type", kind),
         (b"content-length", b"%d" % len(content)),
-        (b"x-content-type-options", b"nosniff"),
     ]
     return problem.status, headers + _extra_headers(error), content
 
@@ -161,6 +161,8 @@ def _problem_details(error: Exception, problem: Problem, text: str, traceback: s
 def _extra_headers(error: Exception) -> Headers:
     if isinstance(error, HTTPException):
         return [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
+    if isinstance(error, Unauthorized):
+        return [(b"www-authenticate", error.challenge.encode())]
     if problem_of(error).status == 503:
         seconds = max(1, math.ceil(getattr(error, "retry_after", 1.0)))
         return [(b"retry-after", b"%d" % seconds)]

@@ -8,6 +8,14 @@ class RequestError(Exception):
     """The request goes no further than its headers and its upload."""
 
 
+class Unauthorized(RequestError):
+    """The request brings no API key that is accepted; `challenge` says what would be one, as `WWW-Authenticate`."""
+
+    def __init__(self, text: str, challenge: str = "Bearer") -> None:
+        super().__init__(text)
+        self.challenge = challenge
+
+
 class UnsupportedMediaType(RequestError):
     """The body is of a kind that this service does not read, or does not say what it is."""
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import ssl
 from collections.abc import Iterator
 
 import uvicorn
@@ -12,6 +13,7 @@ from app.application import create_app
 from app.protocol import http_protocol
 from app.settings import Settings
 from app.signals import handling
+from app.tls import server_tls
 from model_loader.package import ModelPackage
 from model_loader.pool import WorkerPool
 
@@ -49,9 +51,19 @@ class Server(uvicorn.Server):
         await stopping
 
 
+class _Config(uvicorn.Config):
+    """uvicorn's, with `tls` as it was checked; uvicorn's own would ask the terminal for the password of a key."""
+
+    tls: ssl.SSLContext | None = None
+
+    def load(self) -> None:
+        super().load()
+        self.ssl = self.tls
+
+
 def http_server(settings: Settings, pool: WorkerPool, package: ModelPackage) -> Server:
     """What answers, with `serve(sockets=[listener])` on the main thread, until a signal ends it."""
-    config = uvicorn.Config(
+    config = _Config(
         create_app(settings, pool, package),
         lifespan="on",
         ws="none",
@@ -61,4 +73,5 @@ def http_server(settings: Settings, pool: WorkerPool, package: ModelPackage) -> 
         server_header=False,
         timeout_graceful_shutdown=round(settings.grace + _LAST_ANSWERS_SECONDS),
     )
+    config.tls = server_tls(settings)
     return Server(config, pool, settings.grace)

@@ -40,6 +40,7 @@ def run_server(source: Path, options: Mapping[str, Any]) -> None:
     """Serve `source` until SIGINT or SIGTERM; exit code 2 and a sentence where it cannot be served."""
     settings = read_settings(options)
     logs.configure(settings.log_level, settings.log_format, model_output=settings.model_output == "log")
+    doubts = checked_access(settings)
     request = environment_request(settings)
     with ending_on_signals(), RunFolder() as run:
         watched = Watched.from_now_on(source) if settings.reload else None
@@ -47,7 +48,7 @@ def run_server(source: Path, options: Mapping[str, Any]) -> None:
         if package.version is not None:
             log.info("%s", _export_line(package))
         choose_devices = _devices(package, settings)
-        for warning in (*stray_variables(), *package.warnings, *_ignored(package, settings)):
+        for warning in (*stray_variables(), *doubts, *package.warnings, *_ignored(package, settings)):
             log.warning("%s", warning)
         with _listening(settings) as listener:
             pool = WorkerPool(
@@ -92,7 +93,9 @@ async def _serve(
             await pool.start()
             server = await asyncio.to_thread(_http_server, settings, pool, package)
             hand_over(server)
-            log.info("serving %s on http://%s:%d", package.name, f"[{host}]" if ":" in host else host, port)
+            listener.listen()  # whoever reads the next line may connect
+            scheme = "https" if settings.tls_cert else "http"
+            log.info("serving %s on %s://%s:%d", package.name, scheme, f"[{host}]" if ":" in host else host, port)
             async with reloading(pool, watched):
                 await server.serve(sockets=[listener])
         except asyncio.CancelledError:  # it was told to stop before it could answer
@@ -135,6 +138,19 @@ def read_settings(options: Mapping[str, Any]) -> Settings:
     """The settings; ends with a sentence for each option that has no meaning."""
     try:
         return load_settings(options)
+    except SettingsError as error:
+        fail(str(error))
+
+
+def checked_access(settings: Settings) -> list[str]:
+    """Warnings about API keys; ends with a sentence where these, or certificate and key, cannot be used."""
+    from app.api_keys import api_keys, doubts_about_keys
+    from app.tls import server_tls
+
+    try:
+        server_tls(settings)
+        api_keys(settings)
+        return doubts_about_keys(settings)
     except SettingsError as error:
         fail(str(error))
 

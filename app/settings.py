@@ -16,7 +16,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model_loader.interpreters import OLDEST_SUPPORTED
@@ -162,6 +162,10 @@ class Settings(BaseSettings):
     max_body: Size = Field(2 * 1024**3, description="largest request body")
     max_queue: int = Field(16, ge=0, le=100_000, description="requests that may wait, for each worker")
     hide_tracebacks: bool = Field(False, description="answer with an error id instead of the model's own words")
+    api_key_file: Path | None = Field(None, description="file of API keys, one a line, of which requests need one")
+    api_keys: SecretStr | None = Field(None, description="such keys, with spaces or commas; from the environment only")
+    tls_cert: Path | None = Field(None, description="certificate chain in PEM, to speak HTTPS")
+    tls_key: Path | None = Field(None, description="private key of the certificate; default: in its file")
     strict: bool = Field(False, description="judge outputs exactly as the reference server does")
     reload: bool = Field(False, description="start the model anew when the package's files change")
     model_root: str | None = Field(None, min_length=1, description="folder inside the package that holds .mdai")

@@ -10,8 +10,11 @@ from model_loader.errors import NotReady
 _PLAIN = {"content": {"text/plain": {"schema": {"type": "string"}}}}
 
 
-def health_routes(predictor: Predictor, *, hide_tracebacks: bool = False) -> APIRouter:
-    """`/healthz` and `/ready`, for probes."""
+def health_routes(predictor: Predictor, *, for_everybody: bool, hide_tracebacks: bool = False) -> APIRouter:
+    """`/healthz` and `/ready`, for probes.
+
+    Where other routes need a key and these do not (`for_everybody`), a reason comes without the model's traceback.
+    """
     router = APIRouter(tags=["health"], default_response_class=PlainTextResponse)
 
     @router.get("/healthz", summary="Liveness", response_description="The server lives.")
@@ -31,7 +34,8 @@ def health_routes(predictor: Predictor, *, hide_tracebacks: bool = False) -> API
             predictor.check_ready()
         except NotReady as reason:
             told = without_the_models_words(reason) if hide_tracebacks else reason
-            return PlainTextResponse(f"{told.report}\n", status_code=503, headers={"Retry-After": "1"})
+            text = str(told) if for_everybody else told.report
+            return PlainTextResponse(f"{text}\n", status_code=503, headers={"Retry-After": "1"})
         return PlainTextResponse("ready\n")
 
     return router

@@ -121,7 +121,7 @@ def test_openapi_tells_both_forms_of_request_and_answer(client: TestClient) -> N
             "multipart/form-data",
         }
         assert set(operation["responses"]["200"]["content"]) == {"application/msgpack", "application/json"}
-        assert set(operation["responses"]) == {"200", "400", "408", "413", "415", "422", "500", "503", "504"}
+        assert set(operation["responses"]) == {"200", "400", "401", "408", "413", "415", "422", "500", "503", "504"}
         assert set(operation["responses"]["503"]["content"]) == {"text/plain", "application/problem+json"}
         assert "Retry-After" in operation["responses"]["503"]["headers"]
     assert {"/healthz", "/ready", "/version", "/info"} <= set(document["paths"])

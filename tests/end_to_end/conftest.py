@@ -14,14 +14,16 @@ import psutil
 import pytest
 
 COMMAND = Path(sys.executable).with_name("mdai-model")
-_SERVING = re.compile(r"serving .* on (http://[^\s\"]+)")
+_SERVING = re.compile(r"serving .* on (https?://[^\s\"]+)")
 START_SECONDS = 60.0
 
 
 class Service:
     """A running `mdai-model serve` with everything it has printed so far; `patience` in seconds, for each line."""
 
-    def __init__(self, package: Path, options: tuple[str, ...], folder: Path, patience: float) -> None:
+    def __init__(
+        self, package: Path, options: tuple[str, ...], folder: Path, patience: float, extra: dict[str, str]
+    ) -> None:
         self._patience = patience
         self.temp = folder / "tmp"
         self.temp.mkdir(exist_ok=True)
@@ -32,7 +34,7 @@ class Service:
         inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)
         self.process = subprocess.Popen(
             [*command, *options],
-            env=environ | {"TMPDIR": str(self.temp)},
+            env=environ | {"TMPDIR": str(self.temp)} | extra,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -101,8 +103,10 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Service]]:
     """Start `mdai-model serve PACKAGE OPTION…`; whatever still runs afterwards is ended."""
     services: list[Service] = []
 
-    def start(package: Path, *options: str, patience: float = START_SECONDS) -> Service:
-        service = Service(package, options, tmp_path, patience)
+    def start(
+        package: Path, *options: str, patience: float = START_SECONDS, environ: dict[str, str] | None = None
+    ) -> Service:
+        service = Service(package, options, tmp_path, patience, environ or {})
         services.append(service)
         return service
 
