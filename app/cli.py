@@ -152,6 +152,9 @@ def serve(
         ),
     ] = None,
     device: DeviceOption = None,
+    worker_user: Annotated[
+        Text, _option("--worker-user", "Have the model run as this user, where root starts the server.", "NAME|UID")
+    ] = None,
     environment: EnvironmentOption = None,
     python: PythonOption = None,
     exclude_newer: ExcludeNewerOption = None,

@@ -29,6 +29,7 @@ from model_loader.package import ModelPackage, open_package
 from model_loader.pool import PoolLimits, Prepare, WorkerPool
 from model_loader.recycling import Upkeep
 from model_loader.workdir import RunFolder
+from model_loader.worker_user import UserError, WorkerUser, named_user
 
 if TYPE_CHECKING:
     from app.server import Server
@@ -41,6 +42,7 @@ def run_server(source: Path, options: Mapping[str, Any]) -> None:
     settings = read_settings(options)
     logs.configure(settings.log_level, settings.log_format, model_output=settings.model_output == "log")
     doubts = checked_access(settings)
+    user = _worker_user(settings)
     request = environment_request(settings)
     with ending_on_signals(), RunFolder() as run:
         watched = Watched.from_now_on(source) if settings.reload else None
@@ -52,7 +54,7 @@ def run_server(source: Path, options: Mapping[str, Any]) -> None:
             log.warning("%s", warning)
         with _listening(settings) as listener:
             pool = WorkerPool(
-                _preparation(source, package, request, choose_devices, run, settings),
+                _preparation(source, package, request, choose_devices, run, settings, user),
                 PoolLimits(
                     startup_timeout=settings.startup_timeout,
                     predict_timeout=settings.predict_timeout,
@@ -72,13 +74,14 @@ def _preparation(
     choose_devices: Callable[[], DevicePlan],
     run: RunFolder,
     settings: Settings,
+    user: WorkerUser | None,
 ) -> Prepare:
     if not settings.reload:
-        return preparation(package, request, choose_devices, run, settings.cache_dir)
+        return preparation(package, request, choose_devices, run, settings.cache_dir, user=user)
 
     def prepare(changed: ModelPackage) -> Prepare:
         chosen = choose_devices if changed is package else _devices(changed, settings)
-        return preparation(changed, request, chosen, run, settings.cache_dir, home_of=package)
+        return preparation(changed, request, chosen, run, settings.cache_dir, home_of=package, user=user)
 
     return reopening(package, run.scratch, lambda: open_as_set(source, run, settings), prepare)
 
@@ -153,6 +156,21 @@ def checked_access(settings: Settings) -> list[str]:
         return doubts_about_keys(settings)
     except SettingsError as error:
         fail(str(error))
+
+
+def _worker_user(settings: Settings) -> WorkerUser | None:
+    """Whom workers become; ends with a sentence where that cannot be."""
+    if settings.worker_user is None:
+        if os.geteuid() == 0:
+            log.warning(
+                "The server runs as root, and so does the model: `--worker-user nobody`, or another user without"
+                " privileges, has it run as that one."
+            )
+        return None
+    try:
+        return named_user(settings.worker_user)
+    except UserError as error:
+        fail(f"--worker-user: {error}")
 
 
 def opened(source: Path, run: RunFolder, settings: Settings) -> ModelPackage:

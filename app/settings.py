@@ -151,6 +151,7 @@ class Settings(BaseSettings):
     python: PythonVersion | None = Field(None, description="overrides the package's base_image")
     exclude_newer: Moment | None = Field(None, description="nothing published later is installed")
     offline: bool = Field(False, description="use no network to build the environment")
+    worker_user: str | None = Field(None, min_length=1, description="user whom workers become, by name or number")
     wheelhouse: Path | None = Field(None, description="folder of wheels to install from, and from nothing else")
     torch_backend: TorchBackend = Field("auto", description="build of torch: auto, cpu, cu118 and so on, or none")
     startup_timeout: Duration = Field(600.0, description="a worker must be ready within this time")

@@ -11,12 +11,14 @@ from pathlib import Path
 
 from model_loader.devices import Device, DevicePlan
 from model_loader.environment import EnvironmentRequest, ModelEnvironment, build_environment
+from model_loader.errors import EnvironmentBuildError
 from model_loader.home import ModelHome, model_home
 from model_loader.package import ModelPackage
 from model_loader.pool import Launch, Prepare
-from model_loader.process import WorkerPlan
+from model_loader.process import GUEST, WorkerPlan
 from model_loader.uv_process import Cancellation
 from model_loader.workdir import RunFolder, worker_environment
+from model_loader.worker_user import WorkerUser, open_within
 
 #: A worker's folder is its own: the next one in its place may load before it has ended.
 _ordinals = itertools.count()
@@ -32,6 +34,7 @@ def preparation(
     environ: Mapping[str, str] = os.environ,
     *,
     home_of: ModelPackage | None = None,
+    user: WorkerUser | None = None,
 ) -> Prepare:
     """What a pool calls to get its launch: builds the environment on a thread, and stops building when cancelled.
 
@@ -60,10 +63,12 @@ def preparation(
         except BaseException:
             cancellation.cancel()
             raise
+        if user is not None:
+            await asyncio.to_thread(_open_to, user, package, environment, home, run, cache)
         for warning in devices.warnings:
             log.warning("%s", warning)
         plans = tuple(
-            partial(_plan, package, environment, device, run, index, home, environ)
+            partial(_plan, package, environment, device, run, index, home, environ, user)
             for index, device in enumerate(devices.devices)
         )
         return Launch(plans, _facts(environment, devices))
@@ -79,9 +84,13 @@ def _plan(
     index: int,
     home: ModelHome,
     environ: Mapping[str, str],
+    user: WorkerUser | None,
 ) -> WorkerPlan:
     folder = run.worker_folder(f"w{index}-{next(_ordinals)}", package.root)
     variables = dict(package.config.env) | dict(device.environment)
+    if user is not None:
+        user.own(folder.path)
+        variables = {"USER": user.name, "LOGNAME": user.name} | variables
     return WorkerPlan(
         python=environment.python,
         runtime=environment.runtime,
@@ -93,7 +102,29 @@ def _plan(
         environment=worker_environment(environ, environment.python, home.path, folder.temp, variables),
         device=device,
         leave=folder.remove,
+        user=user,
     )
+
+
+def _open_to(
+    user: WorkerUser,
+    package: ModelPackage,
+    environment: ModelEnvironment,
+    home: ModelHome,
+    run: RunFolder,
+    cache: Path,
+) -> None:
+    """Let `user` reach what its worker needs. Raises EnvironmentBuildError where something else bars it."""
+    try:
+        user.let_through(run.path)
+        user.own(home.path)
+        deploy = package.root / ".mdai" / "mdai_deploy.py"
+        built = [path for path in (environment.python, environment.runtime, home.path) if path is not None]
+        for path in built:
+            open_within(cache, path)
+        user.check_reach([*built, GUEST / "__main__.py", deploy])
+    except OSError as error:
+        raise EnvironmentBuildError(f"The model cannot run as {user.name}: {error}.") from error
 
 
 def _facts(environment: ModelEnvironment, devices: DevicePlan) -> dict[str, object]:

@@ -53,13 +53,14 @@ from model_loader.output_rate import OutputRate
 from model_loader.shared_buffer import SharedBuffer
 from model_loader.worker.mdai_guest import wire
 from model_loader.worker_output import WorkerOutput
+from model_loader.worker_user import WorkerUser
 
 #: How long a worker that was asked to end may take: exit handlers of the package's run then.
 STOP_SECONDS = 3.0
 #: How long after its end of the channel closed a worker may take to be gone.
 _LAST_BREATH = 1.0
 
-_GUEST = Path(__file__).parent / "worker"
+GUEST = Path(__file__).parent / "worker"
 _LOAD_ERRORS = {
     wire.FAILED_IMPORT: ImportFailed,
     wire.FAILED_CLASS: ClassMissing,
@@ -101,6 +102,7 @@ class WorkerPlan:
     device: Device
     leave: Callable[[], None] = lambda: None
     """Deletes the worker's folders, which are nobody else's, when it has ended."""
+    user: WorkerUser | None = None
 
 
 class WorkerProcess:
@@ -255,7 +257,7 @@ class WorkerProcess:
             (out_read, out_write), (err_read, err_write) = (_pipe(always, unless_started) for _ in range(2))
             try:
                 process = subprocess.Popen(
-                    [plan.python, "-I", "-B", _GUEST, runtime, str(self._channel.worker_end), str(os.getpid())],
+                    [plan.python, "-I", "-B", GUEST, runtime, str(self._channel.worker_end), str(os.getpid())],
                     cwd=plan.working_directory,
                     env=plan.environment | {orphans.MARK: self._mark},
                     stdin=subprocess.DEVNULL,
@@ -263,6 +265,7 @@ class WorkerProcess:
                     stderr=err_write,
                     pass_fds=[self._channel.worker_end],
                     start_new_session=True,
+                    **_becoming(plan.user, (out_write, err_write)),
                 )
                 unless_started.callback(_end, process)
                 offer_first(process.pid)
@@ -410,6 +413,15 @@ def _pipe(always: ExitStack, unless_started: ExitStack) -> tuple[int, int]:
     unless_started.callback(os.close, reading)
     always.callback(os.close, writing)
     return reading, writing
+
+
+def _becoming(user: WorkerUser | None, outputs: tuple[int, ...]) -> dict[str, Any]:
+    """Options of Popen; `outputs` are given away, so that programs may open /dev/stderr anew."""
+    if user is None:
+        return {}
+    for descriptor in outputs:
+        os.fchown(descriptor, user.uid, user.gid)
+    return {"user": user.uid, "group": user.gid, "extra_groups": user.groups}
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -28,6 +28,7 @@ from model_loader.process import WorkerProcess
 from model_loader.recycling import Upkeep
 from model_loader.shared_buffer import SharedBuffer
 from model_loader.workdir import RunFolder
+from model_loader.worker_user import WorkerUser
 
 #: One folder for each misbehaviour.
 PACKAGES = Path(__file__).parent / "packages"
@@ -74,6 +75,7 @@ class Hosted:
         limits: PoolLimits | None = None,
         environ: dict[str, str] | None = None,
         upkeep: Upkeep = Upkeep(),  # noqa: B008 (frozen)
+        user: WorkerUser | None = None,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
     ) -> None:
         self._trace = uuid.uuid4().hex
@@ -89,6 +91,7 @@ class Hosted:
             self.run_folder,
             cache,
             dict(os.environ) | (environ or {}) | {_TRACE: self._trace},
+            user=user,
         )
         limits = limits or PoolLimits(startup_timeout=PATIENCE, predict_timeout=PATIENCE)
         self.pool = WorkerPool(self.prepare, limits, upkeep=upkeep)

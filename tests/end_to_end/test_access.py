@@ -131,6 +131,7 @@ def test_the_curl_line_of_the_documentation(serve: Serve, package: Write, tmp_pa
         (("--tls-cert", "nowhere"), {}, "--tls-cert: nowhere cannot be read"),
         (("--tls-cert", "empty"), {}, "--tls-cert: empty is not a certificate and its private key in PEM"),
         (("--tls-key", "empty"), {}, "--tls-key belongs to a certificate"),
+        (("--worker-user", "root"), {}, "--worker-user: "),
     ],
 )
 def test_what_would_leave_the_door_open_ends_with_code_2_and_a_sentence(
