@@ -1,8 +1,8 @@
-"""The page of each code: `docs/checks/` in the sources, laid beside this module in an installation."""
+"""The page of each code: `docs/checks/` in the sources, to which the folder `pages` beside this module is a link."""
 
 from pathlib import Path
 
-_FOLDERS = (Path(__file__).with_name("pages"), Path(__file__).parents[2] / "docs" / "checks")
+_FOLDER = Path(__file__).with_name("pages")
 
 
 class NoSuchPage(Exception):
@@ -15,13 +15,9 @@ def page(code: str) -> str:
     names = codes_with_pages()
     if name not in names:
         raise NoSuchPage(f"{code!r} is no code of a finding. There are {', '.join(names)}.")
-    return (_folder() / f"{name}.md").read_text(encoding="utf-8")
+    return (_FOLDER / f"{name}.md").read_text(encoding="utf-8")
 
 
 def codes_with_pages() -> list[str]:
     """The names of all codes that have a page, sorted."""
-    return sorted(path.stem for path in _folder().glob("[A-Z][0-9]*.md"))
-
-
-def _folder() -> Path:
-    return next(folder for folder in _FOLDERS if folder.is_dir())
+    return sorted(path.stem for path in _FOLDER.glob("[A-Z][0-9]*.md"))
