@@ -8,7 +8,7 @@ it, so every reply is checked against its type.
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -17,7 +17,10 @@ from model_loader.worker.mdai_guest import wire
 _READ_AT_ONCE = 1 << 16
 
 Message = dict[str, Any]
-Length = Annotated[int, msgspec.Meta(ge=0)]
+#: No file is longer, and no offset may be.
+Length = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
+#: They come to stand in a header of the answer: no other text of a worker's does.
+Phase = Literal["decode", "predict", "encode"]
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -31,7 +34,7 @@ class Done(msgspec.Struct, frozen=True):
 
     size: Length
     skeleton: Length
-    timings: dict[str, float]
+    timings: dict[Phase, float]
 
 
 class Failure(msgspec.Struct, frozen=True):

@@ -29,7 +29,7 @@ class Prediction:
         self.body = body
         self.size = done.size
         self.skeleton = body.read(done.size, done.skeleton)
-        self.timings = {"queue": queued, **done.timings}
+        self.timings = {"queue": queued} | {str(phase): seconds for phase, seconds in done.timings.items()}
 
     def __enter__(self) -> Self:
         return self
