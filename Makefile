@@ -8,7 +8,7 @@ OPTIONS ?=
 UPGRADE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-environments lint serve lock test-build test-image clean
+.PHONY: help demo test test-environments chaos chaos-short soak fuzz lint serve lock test-build test-image clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -21,6 +21,18 @@ test: $(INSTALLED)  ## The whole suite, in parallel; OPTIONS="tests/app -k label
 
 test-environments: $(INSTALLED)  ## Old Pythons with TensorFlow 1, fastapi 0.40 and so on, built and served; minutes, needs the index
 	@$(BIN)/python -m pytest -n logical -m environments $(OPTIONS)
+
+chaos: $(INSTALLED)  ## The service under fire: 1,000 workers ended, 22 faults of models; OPTIONS="--kills 100 --json FILE"
+	@$(BIN)/python -m chaos $(OPTIONS)
+
+chaos-short: $(INSTALLED)  ## The same for a quarter of a minute; times are told and not judged
+	@$(BIN)/python -m chaos --short $(OPTIONS)
+
+soak: $(INSTALLED)  ## The same mix for an hour, with few kills: whether memory grows; OPTIONS="--minutes 600"
+	@$(BIN)/python -m chaos --soak $(OPTIONS)
+
+fuzz: $(INSTALLED) $(VENV)-fuzz/.installed  ## Requests made up from the OpenAPI document by schemathesis; OPTIONS="--seconds 600"
+	@$(BIN)/python -m chaos.openapi $(VENV)-fuzz/bin/schemathesis $(OPTIONS)
 
 lint: $(INSTALLED)  ## Style, formatting, types and layers
 	$(BIN)/ruff check .
@@ -41,8 +53,14 @@ test-image: $(INSTALLED)  ## The same with the CPU image itself, built and run f
 	@tools/test_image.sh $(BIN)/python
 
 clean:  ## Remove the environment and everything generated
-	rm -rf $(VENV) dist demo.png .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-fuzz dist demo.png .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What it brings conflicts with nothing, and is a dozen packages that nothing else needs.
+$(VENV)-fuzz/.installed: $(INSTALLED)
+	@$(BIN)/python -m venv --clear $(VENV)-fuzz
+	@$(VENV)-fuzz/bin/python -m pip -qq --disable-pip-version-check install 'schemathesis>=4,<5' 'msgpack>=1.1,<2'
+	@touch $@
 
 $(INSTALLED): requirements.lock pyproject.toml tools/setup.sh
 	@tools/setup.sh $(VENV)

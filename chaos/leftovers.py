@@ -1,0 +1,79 @@
+"""What a process holds, and what a run has left on the machine, read from /proc."""
+
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+_PROC = Path("/proc")
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the service holds at one moment; bytes of memory of its own (RssAnon)."""
+
+    descriptors: dict[str, int]
+    threads: int
+    memory: int
+    temp_files: frozenset[str]
+
+
+def held_by(pid: int, temp: Path) -> Held:
+    """Descriptors by kind, threads, memory, and the files below `temp` less what differs from worker to worker."""
+    kinds: Counter[str] = Counter()
+    for entry in (_PROC / str(pid) / "fd").iterdir():
+        try:
+            kinds[_kind(str(entry.readlink()))] += 1
+        except OSError:
+            continue
+    threads = len(list((_PROC / str(pid) / "task").iterdir()))
+    return Held(dict(kinds), threads, memory_of(pid), frozenset(str(path) for path in temp.glob("*/*")))
+
+
+def held_at_rest(pid: int, temp: Path) -> Held:
+    """The same when it has not changed for a second: connections that were closed take a moment to be forgotten."""
+    held, same = held_by(pid, temp), 0
+    while same < 5:
+        time.sleep(0.2)
+        found = held_by(pid, temp)
+        same = same + 1 if (found.descriptors, found.temp_files) == (held.descriptors, held.temp_files) else 0
+        held = found
+    return held
+
+
+def memory_of(pid: int) -> int:
+    """Bytes of anonymous resident memory."""
+    for line in (_PROC / str(pid) / "status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def waited_for_a_core(pid: int) -> tuple[float, float]:
+    """Seconds that the main thread has run, and that it could have run and had no core."""
+    ran, waited, _ = (_PROC / str(pid) / "schedstat").read_text().split()
+    return int(ran) / 1e9, int(waited) / 1e9
+
+
+def traced(trace: str) -> dict[int, str]:
+    """Every live process whose environment or command carries `trace`: id and command."""
+    number = f"0.{int(trace, 16)}".encode()
+    found = {}
+    for entry in os.scandir(_PROC):
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            command = (_PROC / entry.name / "cmdline").read_bytes()
+            environ = (_PROC / entry.name / "environ").read_bytes()
+        except OSError:
+            continue
+        if f"CHAOS_TRACE={trace}".encode() in environ or number in command:
+            found[int(entry.name)] = command.replace(b"\0", b" ").decode(errors="replace").strip()
+    return found
+
+
+def _kind(target: str) -> str:
+    if target.startswith("/memfd:"):
+        return "shared memory"
+    return target.partition(":")[0] if ":" in target else "file"
