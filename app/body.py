@@ -7,6 +7,7 @@ in memory beside the buffer but the chunk in hand and a form's small fields.
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from python_multipart.multipart import parse_options_header
 
@@ -15,7 +16,7 @@ from app.exchange import Exchange
 from app.interface.errors import MalformedBody
 from app.interface.wording import visible
 from app.multipart import FormToMsgpack
-from app.patience import Patience
+from app.patience import Patience, Speed
 from app.refusals import BodyTooLarge, ClientGone, UnsupportedMediaType, UploadStalled
 from model_loader.shared_buffer import SharedBuffer
 
@@ -45,27 +46,41 @@ def media_type(headers: dict[bytes, bytes]) -> str:
     return media
 
 
-def check_declared_length(headers: dict[bytes, bytes], max_body: int) -> None:
-    """Raises BodyTooLarge where Content-Length is over `max_body` bytes."""
+def declared_length(headers: dict[bytes, bytes], max_body: int) -> int:
+    """Content-Length, 0 where there is none. Raises BodyTooLarge where it is over `max_body` bytes."""
     declared = headers.get(b"content-length", b"0")
-    if declared.isdigit() and int(declared[:20]) > max_body:
-        raise BodyTooLarge(f"The body is {int(declared[:20]):,} bytes long; {_limit(max_body)}")
+    length = int(declared[:20]) if declared.isdigit() else 0
+    if length > max_body:
+        raise BodyTooLarge(f"The body is {length:,} bytes long; {_limit(max_body)}")
+    return length
+
+
+@dataclass(frozen=True)
+class UploadLimits:
+    """The most bytes of a body, the longest pause in it in seconds, and the least rate in bytes a second.
+
+    A rate, and no limit on the whole: how long an honest upload takes goes by its length, from milliseconds to hours.
+    """
+
+    max_body: int
+    read_timeout: float
+    min_rate: float
 
 
 async def receive_body(
-    exchange: Exchange, media: str, buffer: SharedBuffer, *, max_body: int, read_timeout: float
+    exchange: Exchange, media: str, buffer: SharedBuffer, limits: UploadLimits, grown: Callable[[int], None]
 ) -> None:
-    """Write the body of `exchange` into `buffer`, as msgpack.
+    """Write the body of `exchange` into `buffer`, as msgpack; `grown` hears of its size before each chunk is written.
 
-    Raises BodyTooLarge at the chunk that passes `max_body` bytes, UploadStalled when nothing arrives for
-    `read_timeout` seconds, ClientGone when the client closes the connection; and for a form MalformedBody and
+    Raises BodyTooLarge at the chunk that passes the limit, UploadStalled after a pause or when too little arrives,
+    ClientGone when the client closes the connection, whatever `grown` raises; and for a form MalformedBody and
     InvalidRequest.
     """
     if media != FORM_TYPE:
-        await _receive(exchange, buffer.write, max_body=max_body, read_timeout=read_timeout)
+        await _receive(exchange, buffer.write, limits, grown)
         return
     form = FormToMsgpack(buffer, boundary(exchange.headers[b"content-type"]))
-    await _receive(exchange, form.write, max_body=max_body, read_timeout=read_timeout, piece=_FORM_PIECE)
+    await _receive(exchange, form.write, limits, grown, piece=_FORM_PIECE)
     form.finish()
 
 
@@ -83,21 +98,25 @@ def boundary(content_type: bytes) -> bytes:
 async def _receive(
     exchange: Exchange,
     write: Callable[[bytes], None],
+    limits: UploadLimits,
+    grown: Callable[[int], None],
     *,
-    max_body: int,
-    read_timeout: float,
     piece: int = 1 << 30,
 ) -> None:
     size = 0
+    speed = Speed(limits.min_rate, limits.read_timeout)
     try:
-        with Patience(read_timeout) as patience:
+        with Patience(limits.read_timeout) as patience:
             while exchange.upload_pending:
                 chunk: bytes = (await exchange.receive()).get("body", b"")
                 if exchange.gone:
                     raise ClientGone
                 size += len(chunk)
-                if size > max_body:
-                    raise BodyTooLarge(f"The body is longer than {max_body:,} bytes; {_limit(max_body)}")
+                if size > limits.max_body:
+                    raise BodyTooLarge(f"The body is longer than {limits.max_body:,} bytes; {_limit(limits.max_body)}")
+                if exchange.upload_pending and speed.is_too_low(size):
+                    raise UploadStalled(_crawled(size, limits))
+                grown(size)
                 if len(chunk) <= piece:
                     write(chunk)
                 else:
@@ -105,9 +124,17 @@ async def _receive(
                 patience.renew()
     except TimeoutError:
         raise UploadStalled(
-            f"Nothing arrived for {read_timeout:g} seconds in the middle of the body, after {size:,} bytes. "
+            f"Nothing arrived for {limits.read_timeout:g} seconds in the middle of the body, after {size:,} bytes. "
             "Send the request again."
         ) from None
+
+
+def _crawled(size: int, limits: UploadLimits) -> str:
+    return (
+        f"The body came too slowly: {size:,} bytes had arrived, the last of them at less than {limits.min_rate:,g}"
+        " bytes a second. Send the request again over a faster connection, or ask this server's operator to lower"
+        " --min-upload-rate (MDAI_MODEL_MIN_UPLOAD_RATE)."
+    )
 
 
 async def _write_pieces(chunk: bytes, write: Callable[[bytes], None], piece: int) -> None:

@@ -183,12 +183,26 @@ def serve(
     read_timeout: Annotated[
         Text, _option("--read-timeout", "A client may pause its upload this long (default 30s).", "DURATION")
     ] = None,
+    min_upload_rate: Annotated[
+        Text, _option("--min-upload-rate", "Bytes a second that an upload must bring (default 1kB).", "SIZE")
+    ] = None,
+    on_disconnect: Annotated[
+        Text,
+        _option("--on-disconnect", "What becomes of a predict whose client has left (default finish).", "finish|kill"),
+    ] = None,
     grace: Annotated[
         Text, _option("--grace", "What runs may finish for this long after SIGTERM (default 30s).", "DURATION")
     ] = None,
     max_body: Annotated[Text, _option("--max-body", "Largest request body (default 2GiB).", "SIZE")] = None,
+    max_response: Annotated[
+        Text, _option("--max-response", "Largest answer of the model (default 2GiB).", "SIZE")
+    ] = None,
     max_queue: Annotated[
-        Text, _option("--max-queue", "Requests that may wait, for each worker (default 16).", "N")
+        Text, _option("--max-queue", "Requests that may wait, for each worker (default 64).", "N")
+    ] = None,
+    max_queue_bytes: Annotated[
+        Text,
+        _option("--max-queue-bytes", "Request bodies in memory at once (default: a quarter of it).", "SIZE"),
     ] = None,
     hide_tracebacks: Annotated[
         bool | None,

@@ -9,6 +9,7 @@ from app.accept import MSGPACK_TYPES
 from app.body import FORM_TYPE
 from app.credentials import OPEN_PATHS
 from app.routes.predict import PATHS
+from app.time_limit import HEADER
 
 Schema = dict[str, Any]
 
@@ -86,7 +87,13 @@ def _operation(path: str, schemas: ModuleType) -> Schema:
                 "description": "Comes back in the answer and stands in the log. Where it is missing, the trace id of a"
                 " `traceparent` is taken, else one is made up.",
                 "schema": {"type": "string", "maxLength": 128, "pattern": "^[!-~]+$"},
-            }
+            },
+            {
+                "name": HEADER,
+                "in": "header",
+                "description": "What the wait in line and the prediction may take together: 30 (seconds), 90s, 10m.",
+                "schema": {"type": "string", "examples": ["90s"]},
+            },
         ],
         "requestBody": {
             "required": True,

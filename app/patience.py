@@ -1,6 +1,8 @@
-"""A limit on pauses, for transfers that may take as long as they like but must not stand still."""
+"""Limits on transfers that may take as long as they like but must not stand still, nor crawl."""
 
 import asyncio
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -43,3 +45,26 @@ class Patience:
         else:
             self._is_over = True
             self._task.cancel()
+
+
+class Speed:
+    """A least rate in bytes a second, looked at over spans of `span` seconds or more.
+
+    It is looked at when something arrives; that nothing does is `Patience`'s affair.
+    """
+
+    def __init__(self, least: float, span: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._least = least
+        self._span = span
+        self._clock = clock
+        self._began = clock()
+        self._size = 0
+
+    def is_too_low(self, size: int) -> bool:
+        """Whether the span that ends with the byte number `size`, if one does, was too slow."""
+        now = self._clock()
+        passed = now - self._began
+        if passed < self._span:
+            return False
+        came, self._began, self._size = size - self._size, now, size
+        return came < self._least * passed

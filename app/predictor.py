@@ -40,6 +40,9 @@ class Predictor(Protocol):
     def check_admission(self) -> None:
         """Raises NotReady or QueueFull where a request that came now would be refused."""
 
+    def expected_wait(self) -> float:
+        """Seconds after which a request that is refused now might find room."""
+
     async def predict(self, request: PredictRequest) -> Prediction:
         """Raises NotReady or PredictFailed. Cancelled, a request that waits is dropped."""
 

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from app.accept import wanted_by
 from app.interface.errors import InvalidOutput, InvalidRequest, MalformedBody, RequestTooLarge
-from app.refusals import BodyTooLarge, OutOfResources, Unauthorized, UnsupportedMediaType, UploadStalled
+from app.refusals import BadTimeLimit, BodyTooLarge, OutOfResources, Unauthorized, UnsupportedMediaType, UploadStalled
 from model_loader.errors import (
     DeadlineExceeded,
     NoRoom,
@@ -48,6 +48,7 @@ PROBLEMS: dict[type[BaseException], Problem] = {
     MalformedBody: Problem(400, READING),
     RequestUnreadable: Problem(400, READING),
     Unauthorized: Problem(401, ""),
+    BadTimeLimit: Problem(400, READING),
     UploadStalled: Problem(408, READING),
     BodyTooLarge: Problem(413, READING),
     RequestTooLarge: Problem(413, READING),

@@ -20,6 +20,10 @@ class UnsupportedMediaType(RequestError):
     """The body is of a kind that this service does not read, or does not say what it is."""
 
 
+class BadTimeLimit(RequestError):
+    """The time that the caller allows is none."""
+
+
 class BodyTooLarge(RequestError):
     """The body, or a part of it, is over a limit."""
 

@@ -59,6 +59,8 @@ def run_server(source: Path, options: Mapping[str, Any]) -> None:
                     startup_timeout=settings.startup_timeout,
                     predict_timeout=settings.predict_timeout,
                     max_queue=settings.max_queue,
+                    max_response=settings.max_response,
+                    kills_abandoned=settings.on_disconnect == "kill",
                 ),
                 upkeep=Upkeep(settings.spare_workers, settings.max_requests_per_worker, settings.worker_memory),
             )

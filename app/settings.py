@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.body_budget import default_budget
 from model_loader.interpreters import OLDEST_SUPPORTED
 
 ENV_PREFIX = "MDAI_MODEL_"
@@ -159,9 +160,13 @@ class Settings(BaseSettings):
     max_requests_per_worker: int | None = Field(None, ge=1, description="a worker is replaced after so many")
     worker_memory: Size | None = Field(None, description="a worker that holds more between requests is replaced")
     read_timeout: Duration = Field(30.0, description="a client may pause this long while it sends or receives")
+    min_upload_rate: Size = Field(1000, description="bytes a second that an upload must bring")
+    on_disconnect: Literal["finish", "kill"] = Field("finish", description="a predict whose client has left")
     grace: Duration = Field(30.0, description="time that running predictions get when the service stops")
     max_body: Size = Field(2 * 1024**3, description="largest request body")
-    max_queue: int = Field(16, ge=0, le=100_000, description="requests that may wait, for each worker")
+    max_response: Size = Field(2 * 1024**3, description="largest answer of the model")
+    max_queue: int = Field(64, ge=0, le=100_000, description="requests that may wait, for each worker")
+    max_queue_bytes: Size = Field(default_factory=default_budget, description="bodies in memory at once")
     hide_tracebacks: bool = Field(False, description="answer with an error id instead of the model's own words")
     api_key_file: Path | None = Field(None, description="file of API keys, one a line, of which requests need one")
     api_keys: SecretStr | None = Field(None, description="such keys, with spaces or commas; from the environment only")

@@ -20,9 +20,10 @@ from model_loader import orphans
 from model_loader.channel import Done
 from model_loader.crew import Crew
 from model_loader.death import Cause
-from model_loader.errors import ModelLoaderError, NoRoom, NotReady, QueueFull
+from model_loader.errors import DeadlineExceeded, ModelLoaderError, NoRoom, NotReady, QueueFull
+from model_loader.pace import Pace
 from model_loader.prediction import Prediction, PredictRequest
-from model_loader.process import WorkerPlan, WorkerProcess, WorkerState
+from model_loader.process import NO_LIMIT, WorkerPlan, WorkerProcess, WorkerState
 from model_loader.recycling import Recycling, Upkeep
 from model_loader.shared_buffer import SharedBuffer
 from model_loader.slot import Slot, Tally
@@ -31,6 +32,8 @@ from model_loader.spares import Spares
 _FIRST_DELAY, _LONGEST_DELAY = 1.0, 60.0
 _REAP_EVERY = 10.0
 _NO_UPKEEP = Upkeep()
+#: How long a model that is to be stopped gets to see `mdai_cancelled` and return, which costs no start of a worker.
+_OBEY_SECONDS = 0.5
 log = logging.getLogger(__name__)
 
 
@@ -57,11 +60,16 @@ class Launch:
 
 @dataclass(frozen=True)
 class PoolLimits:
-    """Seconds and counts that the operator sets; `max_queue` is for each worker."""
+    """Seconds and counts that the operator sets; `max_queue` is for each worker.
+
+    `kills_abandoned`: a predict that nobody waits for any more is stopped; else it runs to its end.
+    """
 
     startup_timeout: float = 600.0
     predict_timeout: float = 600.0
-    max_queue: int = 16
+    max_queue: int = 64
+    max_response: int = NO_LIMIT
+    kills_abandoned: bool = False
 
 
 #: Builds the environment and whatever else must be there before a worker can start; it may take minutes. It is given a
@@ -97,6 +105,7 @@ class WorkerPool:
         self._slots: list[Slot] = []
         self._idle: deque[WorkerProcess] = deque()
         self._waiting: deque[asyncio.Future[WorkerProcess]] = deque()
+        self._predict_pace, self._load_pace = Pace(), Pace()
         self._in_flight = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -188,7 +197,8 @@ class WorkerPool:
     async def predict(self, request: PredictRequest) -> Prediction:
         """The model's answer. Raises NotReady, QueueFull, or PredictFailed for this request alone.
 
-        Cancelled while it waits, the request is dropped; cancelled while it runs, it runs to its end for nobody.
+        Cancelled while it waits, the request is dropped. Cancelled while it runs, the model is told, and runs to its
+        end for nobody, or is stopped where the limits say so; it is stopped too when the request's own time is over.
         """
         self.check_ready()
         self._in_flight += 1
@@ -201,42 +211,75 @@ class WorkerPool:
                 self._quiet.set()
 
     async def _predict(self, request: PredictRequest) -> Prediction:
-        arrived = time.perf_counter()
         with ExitStack() as unless_answered:
             response = _response_buffer()
             # Closed at once where the request is cancelled: a worker that still predicts has a descriptor of its own.
             unless_answered.callback(response.close)
-            reply = await self._hand_over(request, response)
-            queued = time.perf_counter() - arrived
-            await asyncio.wait((reply,))
+            reply, queued = await self._reply(request, response)
             prediction = Prediction(response, reply.result(), queued)
             unless_answered.pop_all()
             return prediction
 
-    async def _hand_over(self, request: PredictRequest, response: SharedBuffer) -> "asyncio.Future[Done]":
+    async def _reply(self, request: PredictRequest, response: SharedBuffer) -> "tuple[asyncio.Future[Done], float]":
+        """The worker's reply, there, and the seconds spent in line. Raises DeadlineExceeded for the request's own."""
+        arrived = time.perf_counter()
+        allowed = None if request.timeout is None else min(request.timeout, self._limits.predict_timeout)
+        queued = None
+        try:
+            async with asyncio.timeout(allowed) as limit:
+                worker, reply = await self._hand_over(request, response)
+                queued = time.perf_counter() - arrived
+                try:
+                    await asyncio.wait((reply,))
+                except asyncio.CancelledError:
+                    if not reply.done():  # else the worker may have another request by now
+                        is_stopped = limit.expired() or self._limits.kills_abandoned
+                        worker.abandon(_OBEY_SECONDS if is_stopped else None)
+                    raise
+                return reply, queued
+        except TimeoutError:
+            raise _late(allowed or 0.0, queued) from None
+
+    async def _hand_over(
+        self, request: PredictRequest, response: SharedBuffer
+    ) -> "tuple[WorkerProcess, asyncio.Future[Done]]":
         """Give the request to the next worker that is idle; where that has just ended, keep the first place in line."""
         has_waited = False
         while True:
             worker = self._set_aside() or await self._wait_in_line(in_front=has_waited)
             has_waited = True
             if worker.state is WorkerState.READY and (reply := self._submitted(worker, request, response)):
-                return reply
+                return worker, reply
 
     def _submitted(
         self, worker: WorkerProcess, request: PredictRequest, response: SharedBuffer
     ) -> "asyncio.Future[Done] | None":
         """None where the worker has just ended and has not seen the request."""
+        began = time.perf_counter()
         try:
             reply = worker.submit(
-                request.body, response, request.accept, request.request_id, self._limits.predict_timeout
+                request.body,
+                response,
+                request.accept,
+                request.request_id,
+                self._limits.predict_timeout,
+                self._limits.max_response,
             )
         except OSError:
             return None
         except BaseException:
             self._release(worker)
             raise
-        reply.add_done_callback(lambda _: self._release(worker))
+        reply.add_done_callback(lambda _: self._replied(worker, time.perf_counter() - began))
         return reply
+
+    def _replied(self, worker: WorkerProcess, seconds: float) -> None:
+        self._predict_pace.note(seconds)
+        self._release(worker)
+
+    def expected_wait(self) -> float:
+        """Seconds after which a request that is refused now might find room, as predictions have gone lately."""
+        return self._predict_pace.until_turn(len(self._waiting) + 1, len(self._slots))
 
     def describe(self) -> dict[str, Any]:
         """Facts for people, as JSON: state, reason, queue, workers, and what preparing found out."""
@@ -315,13 +358,19 @@ class WorkerPool:
         log.info("%s", sentence.strip())
         self._reason = f"the model's environment is being prepared: {sentence.strip()}"
 
+    async def _started(self, slot: Slot) -> WorkerProcess:
+        began = time.monotonic()
+        worker = await slot.start()
+        self._load_pace.note(time.monotonic() - began)
+        return worker
+
     async def _keep(self, slot: Slot) -> None:
         """Have a worker in the slot, one after the other, for as long as the pool lives."""
         delays = self._delays()
         worker: WorkerProcess | None = None
         while True:
             try:
-                worker = worker or await slot.start()
+                worker = worker or await self._started(slot)
             except Exception as error:  # noqa: BLE001 (`_failed` logs what is not foreseen)
                 slot.tally.by_cause[Cause.FAILED_START] += 1
                 await asyncio.sleep(self._failed(error, next(delays)))
@@ -409,7 +458,8 @@ class WorkerPool:
         waiting = len(self._waiting)
         if waiting >= self._limits.max_queue * max(1, len(self._slots)):
             raise QueueFull(
-                f"{waiting} requests wait already, which is as many as --max-queue allows: try again later."
+                f"{waiting} requests wait already, which is as many as --max-queue allows: try again later.",
+                retry_after=self.expected_wait(),
             )
 
     def _release(self, worker: WorkerProcess) -> None:
@@ -444,7 +494,21 @@ class WorkerPool:
             return NotReady("the server is shutting down.")
         if self._failure is not None:
             return NotReady(self._failure.text, traceback=self._failure.traceback, retry_after=5.0, quotes=True)
-        return NotReady(f"{self._reason} ({time.monotonic() - self._since:.0f} s so far).")
+        passed = time.monotonic() - self._since
+        return NotReady(f"{self._reason} ({passed:.0f} s so far).", retry_after=self._load_pace.left_of(passed))
+
+
+def _late(allowed: float, queued: float | None) -> DeadlineExceeded:
+    """The request's own time is over: `queued` seconds of it in line, or all where that is None."""
+    if queued is None:
+        return DeadlineExceeded(
+            f"the request waited {allowed:g} s in line, which is all the time that it allows, and never ran:"
+            " try again later, or allow more."
+        )
+    return DeadlineExceeded(
+        f"predict(data) had not ended when the {allowed:g} s that the request allows were over ({queued:.1f} s of them"
+        " in line): it was told so, and the worker is stopped unless it ends now. Allow more."
+    )
 
 
 def _response_buffer() -> SharedBuffer:

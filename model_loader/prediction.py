@@ -12,11 +12,15 @@ Accept = Literal["msgpack", "json"]
 
 @dataclass(frozen=True)
 class PredictRequest:
-    """One request: its body as msgpack in a shared buffer, the form of the answer, an id for the logs."""
+    """One request: its body as msgpack in a shared buffer, the form of the answer, an id for the logs.
+
+    `timeout` bounds its wait in line and its predict together, in seconds; None: only the operator's own limit counts.
+    """
 
     body: SharedBuffer
     accept: Accept
     request_id: str
+    timeout: float | None = None
 
 
 class Prediction:

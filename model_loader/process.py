@@ -57,6 +57,8 @@ from model_loader.worker_user import WorkerUser
 
 #: How long a worker that was asked to end may take: exit handlers of the package's run then.
 STOP_SECONDS = 3.0
+#: Bytes of a response: more than any memory.
+NO_LIMIT = 1 << 62
 #: How long after its end of the channel closed a worker may take to be gone.
 _LAST_BREATH = 1.0
 
@@ -174,7 +176,7 @@ class WorkerProcess:
         answer: asyncio.Future[Ready] = self._expect(timeout, late)
         try:
             try:
-                self._channel.send(message)
+                self._channel.send(message, (self._notice.fd,))
             except OSError:
                 self._channel_ended(is_spoiled=False)
             ready = await answer
@@ -187,7 +189,13 @@ class WorkerProcess:
         self.state = WorkerState.READY
 
     def submit(
-        self, body: SharedBuffer, response: SharedBuffer, accept: str, request_id: str, timeout: float
+        self,
+        body: SharedBuffer,
+        response: SharedBuffer,
+        accept: str,
+        request_id: str,
+        timeout: float,
+        max_response: int = NO_LIMIT,
     ) -> "asyncio.Future[Done]":
         """Have the model predict; the future gives what the worker says of it or raises PredictFailed.
 
@@ -202,15 +210,37 @@ class WorkerProcess:
             f"predict(data) took longer than {timeout:g} s: the worker was stopped and starts anew."
             " --predict-timeout allows more."
         )
+        number = self.predictions + 1
+        message = {
+            "do": "predict",
+            "id": request_id,
+            "number": number,
+            "size": body.size,
+            "accept": accept,
+            "most": max_response,
+        }
         try:
-            self._channel.send({"do": "predict", "id": request_id, "size": body.size, "accept": accept}, descriptors)
+            self._channel.send(message, descriptors)
         except OSError:
             self._channel_ended(is_spoiled=False)
             raise
         self.state = WorkerState.BUSY
         self._memory_kills_before = _memory_kills.now()
-        self.predictions += 1
+        self.predictions = number
         return self._expect(timeout, late)
+
+    def abandon(self, patience: float | None = None) -> None:
+        """Tell the model, by `mdai_cancelled`, that nobody waits for its answer.
+
+        Where it has not returned `patience` seconds later, its process group is killed; None leaves it its time.
+        """
+        if self.state is not WorkerState.BUSY or self._deadline is None:
+            return
+        self._notice.patch(0, wire.NUMBER.pack(self.predictions))
+        if patience is not None and self._loop.time() + patience < self._deadline.when():
+            self._deadline.cancel()
+            text = f"predict(data) went on for {patience:g} s after nobody waited for it, and was stopped."
+            self._deadline = self._loop.call_later(patience, self._expire, DeadlineExceeded(text))
 
     def kill(self) -> None:
         """End the process group at once; `ended` tells when it is gone."""
@@ -254,6 +284,9 @@ class WorkerProcess:
         runtime = "" if plan.runtime is None else str(plan.runtime)
         with ExitStack() as always, ExitStack() as unless_started:
             unless_started.callback(self._channel.close)
+            self._notice = SharedBuffer.create()
+            unless_started.callback(self._notice.close)
+            self._notice.write(wire.NUMBER.pack(0))
             (out_read, out_write), (err_read, err_write) = (_pipe(always, unless_started) for _ in range(2))
             try:
                 process = subprocess.Popen(
@@ -378,6 +411,7 @@ class WorkerProcess:
     def _gone(self) -> None:
         self._channel.read()  # the answer may have come a moment before the end
         self._channel.close()
+        self._notice.close()
         self._process.wait()
         for output in self._outputs:
             output.close()

@@ -56,10 +56,14 @@ class Limits(BaseModel):
     """What the server takes; sizes in bytes, durations in seconds."""
 
     max_body: int
+    max_response: int
     max_queue: int = Field(description="waiting requests for each worker")
+    max_queue_bytes: int = Field(description="bodies in memory at once")
     startup_timeout: float
     predict_timeout: float
     read_timeout: float
+    min_upload_rate: int = Field(description="bytes a second")
+    on_disconnect: str = Field(description="what becomes of a predict whose client has left: finish or kill")
     strict: bool
 
 

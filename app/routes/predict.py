@@ -8,7 +8,8 @@ from starlette.exceptions import HTTPException
 
 from app.about import own_url
 from app.accept import wanted_by
-from app.body import check_declared_length, media_type, receive_body
+from app.body import UploadLimits, declared_length, media_type, receive_body
+from app.body_budget import BodyBudget, BodyShare
 from app.exchange import Exchange
 from app.hangup import UntilHangUp
 from app.interface.labels import packaged_label_classes
@@ -19,6 +20,7 @@ from app.predictor import Prediction, Predictor
 from app.problems import Headers
 from app.refusals import ClientGone, OutOfResources
 from app.settings import Settings
+from app.time_limit import time_limit
 from model_loader.errors import PredictFailed
 from model_loader.package import ModelPackage
 from model_loader.prediction import PredictRequest
@@ -40,24 +42,28 @@ class PredictRoute:
     def __init__(self, predictor: Predictor, settings: Settings, package: ModelPackage) -> None:
         self._predictor = predictor
         self._settings = settings
+        self._upload_limits = UploadLimits(settings.max_body, settings.read_timeout, settings.min_upload_rate)
+        self._budget = BodyBudget(settings.max_queue_bytes, predictor.expected_wait)
         self._packaged = packaged_label_classes(package.label_classes)
 
     async def __call__(self, exchange: Exchange) -> None:
         if exchange.method != "POST":
             raise HTTPException(405, _how_to_post(exchange), headers={"Allow": "POST"})
         media = media_type(exchange.headers)
-        check_declared_length(exchange.headers, self._settings.max_body)
+        length = declared_length(exchange.headers, self._settings.max_body)
+        timeout = time_limit(exchange.headers)
         self._predictor.check_admission()
-        with _new_buffer() as body:
-            await self._receive(exchange, media, body)
+        with BodyShare(self._budget, length) as share, _new_buffer() as body:
+            await self._receive(exchange, media, body, share)
             exchange.timings["upload"] = time.perf_counter() - exchange.started_at
             summary = await _summary_of(body)
             _tell_doubts(exchange, summary.warnings)
             form = wanted_by(exchange.headers.get(b"accept", b"")).prediction
             with UntilHangUp(exchange):
-                request = PredictRequest(body=body, accept=form, request_id=exchange.request_id)
+                request = PredictRequest(body=body, accept=form, request_id=exchange.request_id, timeout=timeout)
                 with await self._predictor.predict(request) as prediction:
                     body.close()
+                    share.give_back()
                     predicted_at = time.perf_counter()
                     exchange.timings |= prediction.timings
                     # What the model saw: the worker gives a request that brings none those of the package.
@@ -68,10 +74,9 @@ class PredictRoute:
                     headers = [(b"content-type", _MEDIA[form]), (b"server-timing", _server_timing(exchange.timings))]
                     await self._respond(exchange, prediction, headers + _told(summary.warnings + doubts))
 
-    async def _receive(self, exchange: Exchange, media: str, body: SharedBuffer) -> None:
-        settings = self._settings
+    async def _receive(self, exchange: Exchange, media: str, body: SharedBuffer, share: BodyShare) -> None:
         try:
-            await receive_body(exchange, media, body, max_body=settings.max_body, read_timeout=settings.read_timeout)
+            await receive_body(exchange, media, body, self._upload_limits, share.grow_to)
         except OSError as error:
             raise OutOfResources(f"This machine cannot hold the body ({error.strerror}). Try later.") from error
 

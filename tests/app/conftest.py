@@ -76,6 +76,9 @@ class FakePool:
         if self.queue_full is not None:
             raise self.queue_full
 
+    def expected_wait(self) -> float:
+        return 7.0
+
     async def predict(self, request: Any) -> FakePrediction:
         self.requests.append(request)
         self.bodies.append(request.body.read(0, request.body.size))

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.patience import Patience
+from app.patience import Patience, Speed
 
 
 def test_standing_still_is_a_timeout() -> None:
@@ -58,3 +58,22 @@ def test_who_is_cancelled_from_outside_is_cancelled() -> None:
             await task
 
     asyncio.run(be_cancelled())
+
+
+def test_what_crawls_over_a_whole_span_is_too_slow_and_a_slow_moment_is_not() -> None:
+    now = [0.0]
+    speed = Speed(least=10, span=30, clock=lambda: now[0])
+    sizes = {1: 1, 29: 2, 30: 300, 45: 301, 59: 302, 61: 610, 80: 611, 91: 612}
+    seen = {}
+    for now[0], size in sizes.items():
+        seen[now[0]] = speed.is_too_low(size)
+    assert seen == dict.fromkeys(sizes, False) | {91: True}
+
+
+def test_a_pause_counts_with_the_span_in_which_it_lies() -> None:
+    now = [0.0]
+    speed = Speed(least=10, span=30, clock=lambda: now[0])
+    now[0] = 59
+    assert not speed.is_too_low(590)
+    now[0] = 118
+    assert speed.is_too_low(590 + 589)

@@ -294,6 +294,23 @@ def test_a_model_that_is_not_loaded_is_told_before_the_body_is_read(client: Test
     assert client.post("/predict", content=b"").status_code == 415, "headers come first"
 
 
+@pytest.mark.parametrize(("sent", "seconds"), [("30", 30.0), ("1.5", 1.5), ("90s", 90.0), (" 2m ", 120.0)])
+def test_the_time_that_a_caller_allows_reaches_the_pool(
+    client: TestClient, pool: Any, sent: str, seconds: float
+) -> None:
+    assert client.post("/predict", content=BODY, headers=MSGPACK | {"X-Request-Timeout": sent}).status_code == 200
+    assert client.post("/predict", content=BODY, headers=MSGPACK).status_code == 200
+    assert [request.timeout for request in pool.requests] == [seconds, None]
+
+
+@pytest.mark.parametrize("sent", ["soon", "-1", "0", "0.0s", "", "nan", "inf", "1e3", "9" * 500, "1 s; 2", "\xb2"])
+def test_a_time_that_is_none_is_refused_with_a_sentence(client: TestClient, pool: Any, sent: str) -> None:
+    answer = client.post("/predict", content=BODY, headers=MSGPACK | {"X-Request-Timeout": sent.encode("latin-1")})
+    assert (answer.status_code, pool.requests) == (400, [])
+    assert answer.text.startswith("Error reading input data: X-Request-Timeout is ")
+    assert "write seconds, as 30, or a duration, as 90s" in answer.text
+
+
 def test_outputs_that_mean_nothing_are_refused_by_name(client: TestClient, pool: Any) -> None:
     pool.outputs = [{"type": "ANNOTATION", "study_uid": "1.2.3"}]
     answer = client.post("/predict", content=BODY, headers=MSGPACK)

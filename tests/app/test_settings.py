@@ -26,7 +26,9 @@ def test_the_defaults_are_those_of_the_documentation(tmp_path: Path) -> None:
         "auto",
     )
     assert (settings.startup_timeout, settings.predict_timeout, settings.grace) == (600, 600, 30)
-    assert (settings.max_body, settings.max_queue, settings.strict) == (2 * 2**30, 16, False)
+    assert (settings.max_body, settings.max_queue, settings.strict) == (2 * 2**30, 64, False)
+    assert settings.max_response == 2 * 2**30
+    assert (settings.min_upload_rate, settings.on_disconnect) == (1000, "finish")
     assert settings.cache_dir == tmp_path / "mdai-model"
 
 

@@ -178,6 +178,26 @@ def test_a_client_that_stops_sending_is_told_so(serve: Serve, live_buffers: list
     assert all(is_closed(buffer) for buffer in live_buffers)
 
 
+def test_a_client_that_sends_a_byte_now_and_then_is_told_that_it_is_too_slow(
+    serve: Serve, live_buffers: list[SharedBuffer]
+) -> None:
+    """Though it never pauses for long: a slow upload must not hold a connection and memory for days."""
+    server = serve(read_timeout="200ms")
+    with connected(server) as client:
+        client.sendall(head("Content-Type: application/msgpack", "Content-Length: 1000000"))
+        client.settimeout(0.02)
+        for _ in range(1000):
+            client.sendall(b"x")
+            with contextlib.suppress(TimeoutError):
+                assert client.recv(1, socket.MSG_PEEK)
+                break
+        client.settimeout(20)
+        status, text = answer_on(client)
+    assert status == 408
+    assert text.startswith("Error reading input data: The body came too slowly") and "--min-upload-rate" in text
+    assert all(is_closed(buffer) for buffer in live_buffers)
+
+
 def test_a_slow_client_that_keeps_sending_is_served(serve: Serve, pool: Any) -> None:
     """The limit is on pauses, not on the whole upload."""
     server = serve(read_timeout="2s")
@@ -398,6 +418,29 @@ def test_a_good_request_with_rubbish_behind_it_gets_its_answer(serve: Serve) -> 
         client.sendall(head("Content-Type: application/msgpack", f"Content-Length: {len(BODY)}") + BODY + b"\0\0\0")
         assert answer_on(client)[0] == 200
         assert client.recv(1) == b""
+
+
+def test_bodies_beyond_what_memory_may_hold_are_refused_before_they_are_read_and_taken_when_there_is_room(
+    serve: Serve, pool: Any
+) -> None:
+    """One whose length is declared, and one that grows past the bound; the first body is taken whatever it is."""
+    pool.hold = asyncio.Event()
+    server = serve(max_queue_bytes=str(len(BODY) // 2))
+    request = head("Content-Type: application/msgpack", f"Content-Length: {len(BODY)}")
+    chunk = b"1\r\nx\r\n"
+    with connected(server) as first:
+        first.sendall(request + BODY)
+        assert pool.has_begun.wait(10)
+        for late in (request, head("Content-Type: application/msgpack", "Transfer-Encoding: chunked") + chunk):
+            with connected(server) as second:
+                second.sendall(late)
+                status, text = answer_on(second)
+                assert (status, "--max-queue-bytes allows" in text) == (503, True)
+        server.call(pool.hold.set)
+        assert answer_on(first)[0] == 200
+    with connected(server) as third:
+        third.sendall(request + BODY)
+        assert answer_on(third)[0] == 200
 
 
 def test_a_request_that_finds_the_queue_full_is_refused_before_its_body(serve: Serve, pool: Any) -> None:

@@ -229,7 +229,7 @@ def test_without_descriptors_no_worker_starts_and_none_is_lost(hosted: Hosted) -
         fillers = [os.dup(0) for _ in range(max(used) - lowest_free)]
         now = open_descriptors()
         try:
-            for more in range(7):
+            for more in range(8):
                 resource.setrlimit(resource.RLIMIT_NOFILE, (max(now) + 1 + more, before[1]))
                 errors.append(await error_of(_constructed(plan)))
                 resource.setrlimit(resource.RLIMIT_NOFILE, before)

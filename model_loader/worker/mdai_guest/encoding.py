@@ -26,13 +26,13 @@ def materialise(outputs):
     return list(outputs) if plain.is_iterable(outputs) and not isinstance(outputs, plain.LISTS) else outputs
 
 
-def write_outputs(outputs, descriptor, accept):
+def write_outputs(outputs, descriptor, accept, most=float("inf")):
     """Write the response and behind it the skeleton into `descriptor`; returns the two lengths in bytes.
 
     Anything but a list, tuple or generator of outputs has no response: only its skeleton is written, for the judge to
-    refuse. Raises Unwritable.
+    refuse. Raises Unwritable, and TooLong before more than `most` bytes of a response are written.
     """
-    sink = _Sink(descriptor)
+    sink = _Sink(descriptor, most)
     if isinstance(outputs, plain.LISTS):
         shapes = _write_json(outputs, sink) if accept == "json" else _write_msgpack(outputs, sink)
         if type(outputs) is not list:
@@ -40,6 +40,7 @@ def write_outputs(outputs, descriptor, accept):
     else:
         shapes = _picture(outputs, "the result")
     size = sink.finish()
+    sink.most = float("inf")
     encoded = msgpack.packb(shapes, use_bin_type=True)
     sink.write(encoded)
     return size, sink.finish() - size
@@ -221,11 +222,16 @@ class NoRoom(Exception):
     """The response cannot be stored: no memory is left, or no space where it lies."""
 
 
+class TooLong(NoRoom):
+    """The response is longer than the operator allows."""
+
+
 class _Sink:
     """Appends to a descriptor in large pieces."""
 
-    def __init__(self, descriptor):
+    def __init__(self, descriptor, most):
         self._descriptor = descriptor
+        self.most = most
         self._pending = bytearray()
         self._written = 0
 
@@ -236,6 +242,8 @@ class _Sink:
 
     def finish(self):
         """Write out what is pending; returns how many bytes there are in all."""
+        if self._written + len(self._pending) > self.most:
+            raise TooLong("the response is longer than the {:,} bytes that --max-response allows".format(self.most))
         view = memoryview(self._pending)
         offset = 0
         while offset < len(view):

@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 
-from . import hints, loading, parent_death, request, streams, visibility, wire
+from . import cancelling, hints, loading, parent_death, request, streams, visibility, wire
 
 
 def main(runtime, channel, parent):
@@ -41,6 +41,7 @@ class Host:
         self.label_classes = b""
         self.pid = os.getpid()
         self.held = []
+        self.notice = None
         self.incoming = select.poll()
         self.incoming.register(sock, select.POLLIN)
         os.register_at_fork(after_in_child=self.let_go)
@@ -76,8 +77,11 @@ class Host:
                     return  # poll's own; reading the channel says what is wrong
                 self.streams.tell(loading.format_traceback(error))
 
-    def load(self, message, _descriptors):
+    def load(self, message, descriptors):
         began = time.monotonic()
+        if len(descriptors) != 1:
+            raise OSError(errno.EMFILE, "the order to load came with %d descriptors instead of 1" % len(descriptors))
+        self.notice = cancelling.Notice(streams.to_high(descriptors[0]))
         self.root = message["root"]
         self.label_classes = message["label_classes"]
         try:
@@ -111,7 +115,7 @@ class Host:
             return error_of(wire.ERROR_REQUEST, "the body is not valid msgpack: %s" % loading.describe(error))
         decoded = time.monotonic()
         try:
-            outputs = self.encoding.materialise(self.model.predict(data))
+            outputs = self.predicted(data, message["number"])
         except BaseException as error:  # the package may raise anything, SystemExit too
             self.end_if_forked(error)
             text, trace = loading.explain("predict(data)", error)
@@ -120,10 +124,12 @@ class Host:
         predicted = time.monotonic()
         del data
         try:
-            size, skeleton = self.encoding.write_outputs(outputs, response, message["accept"])
+            size, skeleton = self.encoding.write_outputs(outputs, response, message["accept"], message["most"])
         except self.encoding.Unwritable as error:
             cause = error.__cause__  # what an object of the package's raised while it was looked at
             return error_of(wire.ERROR_OUTPUT, str(error), loading.format_traceback(cause) if cause else "")
+        except self.encoding.TooLong as error:
+            return error_of(wire.ERROR_OUTPUT, "%s. Return less at once, or raise it." % error)
         except self.encoding.NoRoom as error:
             return error_of(wire.ERROR_OUTPUT, "%s. Return less at once, or give the service more memory." % error)
         except MemoryError:
@@ -133,6 +139,15 @@ class Host:
         encoded = time.monotonic()
         timings = {"decode": decoded - began, "predict": predicted - decoded, "encode": encoded - predicted}
         return {"done": {"size": size, "skeleton": skeleton, "timings": timings}}
+
+    def predicted(self, data, number):
+        cancelled = cancelling.Cancelled(self.notice, number)
+        cancelling.publish(self.model, cancelled)
+        try:
+            return self.encoding.materialise(self.model.predict(data))
+        finally:
+            cancelled.end()
+            cancelling.publish(self.model, None)
 
     def let_go(self):
         """In a child that the package forked: give up the channel, and the request, whose memory would live on."""

@@ -390,6 +390,19 @@ def test_a_response_that_finds_no_room_is_no_fault_of_an_output(tmp_path: Path) 
         encoding.write_outputs([{"images": [b"x" * 2_000_000]}], file.fileno(), "msgpack")
 
 
+@pytest.mark.parametrize("accept", ["msgpack", "json"])
+def test_a_response_may_be_as_long_as_is_allowed_and_not_a_byte_longer(tmp_path: Path, accept: str) -> None:
+    """What is too long is not stored beforehand; the skeleton behind a response does not count."""
+    outputs = [{"study_uid": "1.2", "note": "x" * 1000} for _ in range(2000)]
+    with (tmp_path / "file").open("w+b") as file:
+        size, skeleton = encoding.write_outputs(outputs, file.fileno(), accept)
+        assert encoding.write_outputs(outputs, file.fileno(), accept, size) == (size, skeleton)
+        file.truncate(0)
+        with pytest.raises(encoding.TooLong, match=f"longer than the {size - 1:,} bytes that --max-response allows"):
+            encoding.write_outputs(outputs, file.fileno(), accept, size - 1)
+        assert (tmp_path / "file").stat().st_size < size
+
+
 def test_the_deadline_ends_an_output_that_has_no_end(tmp_path: Path, host: Callable[..., Hosted]) -> None:
     """A generator inside an output runs while the response is written."""
     folder = tmp_path / "endless" / ".mdai"
