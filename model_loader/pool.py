@@ -264,6 +264,7 @@ class WorkerPool:
                 request.request_id,
                 self._limits.predict_timeout,
                 self._limits.max_response,
+                folder=str(request.inputs.folder) if request.inputs else "",
             )
         except OSError:
             return None
@@ -271,6 +272,8 @@ class WorkerPool:
             self._release(worker)
             raise
         reply.add_done_callback(lambda _: self._replied(worker, time.perf_counter() - began))
+        if request.inputs is not None:
+            request.inputs.used_until(reply)
         return reply
 
     def _replied(self, worker: WorkerProcess, seconds: float) -> None:

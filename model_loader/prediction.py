@@ -1,8 +1,10 @@
 """What a pool is asked, and what it answers."""
 
+import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Protocol, Self
 
 from model_loader.channel import Done
 from model_loader.shared_buffer import SharedBuffer
@@ -10,17 +12,28 @@ from model_loader.shared_buffer import SharedBuffer
 Accept = Literal["msgpack", "json"]
 
 
+class LoadedInputs(Protocol):
+    """Files that were loaded ahead of the request that names them."""
+
+    folder: Path
+
+    def used_until(self, reply: "asyncio.Future[Any]") -> None:
+        """A worker has got the request, and needs the files until `reply` is there, whoever waits for it."""
+
+
 @dataclass(frozen=True)
 class PredictRequest:
     """One request: its body as msgpack in a shared buffer, the form of the answer, an id for the logs.
 
     `timeout` bounds its wait in line and its predict together, in seconds; None: only the operator's own limit counts.
+    `inputs` are the files that it names by their paths.
     """
 
     body: SharedBuffer
     accept: Accept
     request_id: str
     timeout: float | None = None
+    inputs: LoadedInputs | None = None
 
 
 class Prediction:

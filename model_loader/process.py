@@ -196,8 +196,11 @@ class WorkerProcess:
         request_id: str,
         timeout: float,
         max_response: int = NO_LIMIT,
+        folder: str = "",
     ) -> "asyncio.Future[Done]":
         """Have the model predict; the future gives what the worker says of it or raises PredictFailed.
+
+        In `folder` lie the files that the request names by `content_path`.
 
         Past `timeout` seconds the process group is killed. The future settles whatever happens, and the worker is
         BUSY until then. Raises OSError where the worker has ended meanwhile and has not seen the request.
@@ -218,6 +221,7 @@ class WorkerProcess:
             "size": body.size,
             "accept": accept,
             "most": max_response,
+            "folder": folder,
         }
         try:
             self._channel.send(message, descriptors)

@@ -1,6 +1,6 @@
 """Collects what is found about many outputs, and says a thing once however many outputs it is true of."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -53,10 +53,14 @@ class _Group:
 
 
 class Findings:
-    """Findings of one severity, grouped, in the order in which they were first met."""
+    """Findings of one severity, grouped, in the order in which they were first met.
 
-    def __init__(self, name: str = "outputs") -> None:
+    `subscript` writes the number of a place behind the name.
+    """
+
+    def __init__(self, name: str = "outputs", subscript: Callable[[int], str] = "[{}]".format) -> None:
         self._name = name
+        self._subscript = subscript
         self._groups: dict[Hashable, _Group] = {}
         self._beyond = 0
 
@@ -96,13 +100,13 @@ class Findings:
         )
 
     def _fault(self, group: _Group) -> str:
-        sentence = sentence_of(f"{self._name}[{group.places[0]}]{group.text}")
+        sentence = sentence_of(f"{self._name}{self._subscript(group.places[0])}{group.text}")
         if group.total == 1:
             return sentence
-        others = indices(self._name, group.places[1:_PLACES_NAMED], group.total - 1)
+        others = indices(self._name, group.places[1:_PLACES_NAMED], group.total - 1, self._subscript)
         return f"{sentence} The same is wrong in {others}."
 
     def _doubt(self, group: _Group) -> str:
-        where = indices(self._name, group.places[:_PLACES_NAMED], group.total)
+        where = indices(self._name, group.places[:_PLACES_NAMED], group.total, self._subscript)
         sample = f" ({group.sample}{' in the first' if group.total > 1 else ''})" if group.sample else ""
         return sentence_of(f"{where}: {group.text}{sample}{': ' + group.fix if group.fix else ''}")

@@ -70,6 +70,11 @@ class Walk:
         self._unpacker = msgpack.Unpacker(read_size=2 * _FIRST_PIECE, max_buffer_size=0)
 
     @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return len(self._body)
+
+    @property
     def position(self) -> int:
         """Bytes from the beginning of the body."""
         consumed: int = self._unpacker.tell()

@@ -12,36 +12,21 @@ Warnings and errors name places and kinds, never values: a request is about a pa
 
 from dataclasses import dataclass
 
-import msgpack
-
-from app.interface.errors import InvalidRequest, MalformedBody, RequestTooLarge
-from app.interface.findings import Doubt, Findings
+from app.interface.errors import InvalidRequest, MalformedBody
+from app.interface.files import ContentPath, FilesReading
 from app.interface.labels import LabelClass, read_label_classes
 from app.interface.msgpack_walk import HOW_TO_PACK, Walk, a_kind
 from app.interface.slices import Steps, finish, finish_in_slices
-from app.interface.wording import count_of, inside, quoted
+from app.interface.values import checked_value, note_key, trailing
+from app.interface.wording import count_of, inside
 
 #: Bytes of everything in a request but the files' content.
 MAX_SMALL_BYTES = 16 << 20
 #: A study of this many instances is beyond any scanner's.
 MAX_FILES = 100_000
-#: Values up to this size are decoded here, once, to see whether the worker will be able to.
-LARGEST_DECODED = 1 << 16
-#: Keys of the request, or of one file, that are told apart.
-MAX_KEYS = 10_000
 
 #: More label classes than these, in number or in bytes, are not checked against.
 MOST_LABEL_CLASSES, LARGEST_LABEL_CLASSES = 5000, 1 << 18
-_PIECE = 1 << 14
-#: A value of one file lies inside a map, a list and a map; msgpack reads 1,024 levels in all.
-_DEPTH_OF_FILES = 3
-#: So few bytes cannot nest too deeply, wherever they lie.
-_SHALLOW = 1000
-
-_HOW_TO_SEND_BYTES = (
-    "pack the request with msgpack.packb(data, use_bin_type=True) and give the file's bytes, not decoded as text"
-)
-_HOW_TO_NAME_A_TYPE = "say what the file is, like 'application/dicom'"
 #: What the keys beside `files` hold; null is as good as none.
 _EXPECTED = {"annotations": "list", "label_classes": "list", "args": "map"}
 
@@ -51,6 +36,7 @@ class RequestSummary:
     """What the server knows about a request that it has not decoded."""
 
     file_count: int
+    """In all groups."""
     content_bytes: int
     """Sum of the files' content."""
     annotation_count: int
@@ -61,6 +47,10 @@ class RequestSummary:
     """Whether it brings any list, an empty one too, or something else that the model gets as it is."""
     warnings: tuple[str, ...]
     """Whole sentences."""
+    group_count: int = 0
+    """0 for a list of files without groups."""
+    content_paths: tuple[ContentPath, ...] = ()
+    """Of the files that have one, in their order."""
 
 
 def read_request(
@@ -95,12 +85,10 @@ class _Reading:
     def __init__(self, body: memoryview, max_small_bytes: int, max_files: int) -> None:
         self._body = body
         self._walk = Walk(body, max_small_bytes)
-        self._max_files = max_files
-        self._file_count = 0
+        self._files = FilesReading(self._walk, max_files)
         self._annotation_count = 0
         self._label_classes: tuple[LabelClass, ...] = ()
         self._has_label_classes = False
-        self._doubts = Findings("files")
         self._warnings: list[str] = []
 
     def steps(self) -> Steps[RequestSummary]:
@@ -108,21 +96,23 @@ class _Reading:
         keys: set[str] = set()
         for _ in range((yield from self._walk.enter_map("the request"))):
             key = yield from self._walk.key("the request")
-            _note_key(keys, key, "The request")
+            note_key(keys, key, "The request")
             yield from self._part(key)
         if not self._walk.is_at_end:
-            raise self._trailing()
+            raise trailing(self._walk, "map")
         if "files" not in keys:
             raise InvalidRequest(
                 "files is missing: the request is a map with a list of files, each with 'content' and 'content_type'."
             )
         return RequestSummary(
-            file_count=self._file_count,
+            file_count=self._files.file_count,
             content_bytes=self._walk.jumped,
             annotation_count=self._annotation_count,
             label_classes=self._label_classes,
             has_label_classes=self._has_label_classes,
-            warnings=(*self._doubts.as_doubts(), *self._warnings),
+            warnings=(*self._files.doubts.as_doubts(), *self._files.warnings, *self._warnings),
+            group_count=len(self._files.group_starts),
+            content_paths=tuple(self._files.content_paths),
         )
 
     def _check_top(self) -> Steps[None]:
@@ -143,11 +133,11 @@ class _Reading:
 
     def _part(self, key: str) -> Steps[None]:
         if key == "files":
-            yield from self._files()
+            yield from self._files.steps()
             return
         place = inside([key]).lstrip(".")
         kind = self._walk.kind(place)
-        content = yield from self._value(place, depth=1)
+        content = yield from checked_value(self._walk, place, depth=1)
         if key == "label_classes":
             self._has_label_classes = kind != "null"
         if key in _EXPECTED and kind not in (_EXPECTED[key], "null"):
@@ -157,73 +147,6 @@ class _Reading:
         elif key == "label_classes" and kind == "list" and (count := _length_of_list(content)):
             self._read_label_classes(count, content)
 
-    def _files(self) -> Steps[None]:
-        kind = self._walk.kind("files")
-        if kind != "list":
-            raise InvalidRequest(f"files is {a_kind(kind)}, not a list of maps with 'content' and 'content_type'.")
-        self._file_count = yield from self._walk.enter_list("files")
-        if self._file_count > len(self._body):
-            raise MalformedBody(
-                f"The body is cut off: files announces {self._file_count:,} elements, more than there are bytes. "
-                "Send all of it."
-            )
-        if self._file_count > self._max_files:
-            raise RequestTooLarge(
-                f"files has {self._file_count:,} elements, and {self._max_files:,} are the most: send fewer at a time."
-            )
-        for index in range(self._file_count):
-            yield from self._file(index, f"files[{index}]")
-            yield
-        if not self._file_count:
-            self._warnings.append("files is empty: there is nothing for the model to look at.")
-
-    def _file(self, index: int, place: str) -> Steps[None]:
-        kind = self._walk.kind(place)
-        if kind != "map":
-            raise InvalidRequest(f"{place} is {a_kind(kind)}, not a map with 'content' and 'content_type'.")
-        keys: set[str] = set()
-        for _ in range((yield from self._walk.enter_map(place))):
-            key = yield from self._walk.key(place)
-            _note_key(keys, key, place)
-            if key == "content":
-                yield from self._content(index, f"{place}.content")
-            elif key == "content_type":
-                yield from self._content_type(index, f"{place}.content_type")
-            else:
-                yield from self._value(place + inside([key]), _DEPTH_OF_FILES)
-        if "content" not in keys:
-            raise InvalidRequest(f"{place}.content is missing: send the file's bytes under 'content'.")
-        if "content_type" not in keys:
-            self._doubts.add(index, Doubt("no type", "content_type is missing", fix=_HOW_TO_NAME_A_TYPE))
-
-    def _content(self, index: int, place: str) -> Steps[None]:
-        kind = self._walk.kind(place)
-        if kind == "bytes":
-            if not self._walk.jump(place):
-                self._doubts.add(index, Doubt("empty", "content is empty"))
-        elif kind == "null":
-            yield from self._value(place, _DEPTH_OF_FILES)
-            self._doubts.add(index, Doubt("null", "content is null: there is nothing for the model to look at"))
-        elif kind == "str":
-            raise InvalidRequest(f"{place} is a str, not bytes: {_HOW_TO_SEND_BYTES}.")
-        else:
-            raise InvalidRequest(f"{place} is {a_kind(kind)}, not bytes: send the file's bytes under 'content'.")
-
-    def _content_type(self, index: int, place: str) -> Steps[None]:
-        kind = self._walk.kind(place)
-        yield from self._value(place, _DEPTH_OF_FILES)
-        if kind != "str":
-            text = f"content_type is {a_kind(kind)}, not text"
-            self._doubts.add(index, Doubt(("type", kind), text, fix=_HOW_TO_NAME_A_TYPE))
-
-    def _value(self, place: str, depth: int) -> Steps[memoryview]:
-        """Pass over a value that goes to the model as it is, and look whether the worker will be able to decode it."""
-        content = yield from self._walk.skip(place)
-        if 1 < len(content) <= LARGEST_DECODED:
-            yield from _check(content, place, depth)
-        yield
-        return content
-
     def _read_label_classes(self, count: int, content: memoryview) -> None:
         if len(content) > LARGEST_LABEL_CLASSES or count > MOST_LABEL_CLASSES:
             size = f"{count_of(count, 'entry', 'entries')} and {count_of(len(content), 'byte')}"
@@ -231,53 +154,6 @@ class _Reading:
             return
         self._label_classes, warnings = read_label_classes(content)
         self._warnings += warnings
-
-    def _trailing(self) -> MalformedBody:
-        more = count_of(len(self._body) - self._walk.position, "byte")
-        return MalformedBody(f"The request ends {more} before the body does: send one msgpack map and nothing else.")
-
-
-def _check(content: memoryview, place: str, depth: int) -> Steps[None]:
-    """Decode the value, which lies `depth` levels deep, as the worker will, to see whether that is possible."""
-    try:
-        if len(content) <= _SHALLOW:
-            msgpack.unpackb(content, raw=False, strict_map_key=True)
-        else:
-            yield from _decode_in_pieces(content, depth)
-    except UnicodeDecodeError as error:
-        raise MalformedBody(
-            f"{place} holds text that is not valid UTF-8 ({error.reason}): send bytes as bin, "
-            "with msgpack.packb(data, use_bin_type=True)."
-        ) from None
-    except msgpack.StackError:
-        raise MalformedBody(f"{place} is nested too deeply to be read: nest it less.") from None
-    except (ValueError, TypeError) as error:
-        raise MalformedBody(f"{place} cannot be decoded: {_complaint(str(error))}. {HOW_TO_PACK}") from None
-
-
-def _decode_in_pieces(content: memoryview, depth: int) -> Steps[None]:
-    unpacker = msgpack.Unpacker(raw=False, strict_map_key=True, read_size=_PIECE)
-    unpacker.feed(b"\x91" * depth)  # lists of one element: the levels that the value lies in
-    for start in range(0, len(content), _PIECE):
-        unpacker.feed(content[start : start + _PIECE])
-        try:
-            unpacker.unpack()
-        except msgpack.OutOfData:
-            yield
-
-
-def _complaint(text: str) -> str:
-    if "map key" in text:
-        return "it has a key that is not text"
-    return "it announces more than there is" if "exceeds" in text else text.rstrip(".")
-
-
-def _note_key(keys: set[str], key: str, owner: str) -> None:
-    if key in keys:
-        raise InvalidRequest(f"{owner} has the key {quoted(key)} twice.")
-    if len(keys) >= MAX_KEYS:
-        raise RequestTooLarge(f"{owner} has more than {MAX_KEYS:,} keys: put a map of such size under one key.")
-    keys.add(key)
 
 
 def _length_of_list(content: memoryview) -> int:

@@ -3,7 +3,7 @@
 Values come from models and callers: whatever is quoted is shortened, and what does not print is escaped.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from math import isfinite
 from typing import Any
@@ -109,9 +109,9 @@ def inside(path: Iterable[object]) -> str:
     return "".join(words)
 
 
-def indices(name: str, places: Sequence[int], total: int) -> str:
+def indices(name: str, places: Sequence[int], total: int, subscript: Callable[[int], str] = "[{}]".format) -> str:
     """`outputs[0], [1], [2] and 97 more`: the first of `total` places."""
-    words = [f"{name}[{places[0]}]", *(f"[{place}]" for place in places[1:])]
+    words = [name + subscript(places[0]), *map(subscript, places[1:])]
     more = total - len(places)
     return all_of([*words, f"{more:,} more"] if more else words)
 

@@ -175,6 +175,8 @@ def _init_faults(model: ModelClass) -> Iterator[Fault]:
 
 def _predict_faults(model: ModelClass) -> Iterator[Fault]:
     predict = model.method("predict")
+    if predict is None and model.method("predict_batch") is not None:
+        return  # the server calls that instead, with groups of files
     if predict is None:
         if not model.has_bases and not model.node.decorator_list and not _sets_predict(model.node):
             yield _no_predict(model.node)

@@ -21,6 +21,7 @@ CONTRACT: dict[str, dict[str, str | None]] = {
         "annotations": "annotations",
         "label_classes": "label_classes",
         "args": "args",
+        "input_data_source": None,
         "instances": "instances",
     },
     "file": {

@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 
-from . import cancelling, hints, loading, parent_death, request, streams, visibility, wire
+from . import cancelling, groups, hints, loading, parent_death, request, streams, visibility, wire
 
 
 def main(runtime, channel, parent):
@@ -108,21 +108,20 @@ class Host:
     def answer(self, message, body, response):
         began = time.monotonic()
         try:
-            data = self.decode(body, message["size"])
+            call = groups.Call(self.model, self.decode(body, message["size"], message["folder"]))
         except (OSError, MemoryError):  # the process has no descriptor or no memory left for it
             raise
         except Exception as error:  # whatever msgpack finds wrong with the body is the caller's to mend
             return error_of(wire.ERROR_REQUEST, "the body is not valid msgpack: %s" % loading.describe(error))
         decoded = time.monotonic()
         try:
-            outputs = self.predicted(data, message["number"])
+            outputs = self.predicted(call, message["number"])
         except BaseException as error:  # the package may raise anything, SystemExit too
             self.end_if_forked(error)
-            text, trace = loading.explain("predict(data)", error)
+            text, trace = loading.explain(call.name, error)
             return error_of(wire.ERROR_MODEL, text + hints.about_predict(error, self.root), trace)
-        self.end_if_forked()
         predicted = time.monotonic()
-        del data
+        del call
         try:
             size, skeleton = self.encoding.write_outputs(outputs, response, message["accept"], message["most"])
         except self.encoding.Unwritable as error:
@@ -140,11 +139,11 @@ class Host:
         timings = {"decode": decoded - began, "predict": predicted - decoded, "encode": encoded - predicted}
         return {"done": {"size": size, "skeleton": skeleton, "timings": timings}}
 
-    def predicted(self, data, number):
+    def predicted(self, call, number):
         cancelled = cancelling.Cancelled(self.notice, number)
         cancelling.publish(self.model, cancelled)
         try:
-            return self.encoding.materialise(self.model.predict(data))
+            return call.outputs(self.encoding.materialise, self.end_if_forked, cancelled.is_set)
         finally:
             cancelled.end()
             cancelling.publish(self.model, None)
@@ -169,10 +168,10 @@ class Host:
         self.streams.mend()
         os._exit(code & 0xFF)
 
-    def decode(self, body, size):
+    def decode(self, body, size, folder):
         with mmap.mmap(body, size, access=mmap.ACCESS_READ) as mapping:
             message = self.msgpack.unpackb(mapping, raw=False, strict_map_key=True)
-        return request.adapt(message, self.default_label_classes)
+        return request.adapt(message, self.default_label_classes, folder)
 
     def default_label_classes(self):
         """Those that the package brings, for a request without."""

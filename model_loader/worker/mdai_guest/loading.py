@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 
-from . import hints, visibility, wire
+from . import groups, hints, visibility, wire
 
 _WORKER_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -74,8 +74,12 @@ def _find_class(module):
 
 
 def _check_predict(model):
-    """Raise LoadingFailed where the built model's `predict` cannot be called with one mapping."""
-    predict = getattr(model, "predict", None)
+    """Raise LoadingFailed where the built model has no method that can be called with one mapping.
+
+    `predict_batch` is looked at only where there is no `predict`: a helper of that name may have any parameters.
+    """
+    name = "predict_batch" if not groups.has_method(model, "predict") else "predict"
+    predict = getattr(model, name, None)
     if not callable(predict):
         raise LoadingFailed(
             wire.FAILED_CLASS,
@@ -85,8 +89,8 @@ def _check_predict(model):
     if inspect.iscoroutinefunction(predict):
         raise LoadingFailed(
             wire.FAILED_CLASS,
-            "MDAIModel.predict is `async def`, and the server calls it plainly: write `def predict(self, data):`,"
-            " with asyncio.run(...) inside where it has to wait for something.",
+            "MDAIModel.%s is `async def`, and the server calls it plainly: write `def %s(self, data):`,"
+            " with asyncio.run(...) inside where it has to wait for something." % (name, name),
         )
     try:
         signature = inspect.signature(predict)
@@ -97,8 +101,8 @@ def _check_predict(model):
     except TypeError:
         raise LoadingFailed(
             wire.FAILED_CLASS,
-            "MDAIModel.predict takes %s beside self, and the server calls it with one argument, a mapping: write"
-            " `def predict(self, data):` and read data['files'], data['args'] and so on inside." % signature,
+            "MDAIModel.%s takes %s beside self, and the server calls it with one argument, a mapping: write"
+            " `def %s(self, data):` and read data['files'], data['args'] and so on inside." % (name, signature, name),
         ) from None
 
 

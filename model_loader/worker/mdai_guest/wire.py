@@ -7,15 +7,17 @@ A frame is a 4-byte big-endian length and a msgpack map of that many bytes. The 
     parent -> worker   {"do": "load", "root", "import_folders", "hidden", "label_classes"} + 1 descriptor: notice
     worker -> parent   {"ready": {"python", "pid", "seconds"}}
                        or {"failed": {"kind", "text", "traceback"}}
-    parent -> worker   {"do": "predict", "id", "number", "size", "accept", "most"} + 2 descriptors: request, response
+    parent -> worker   {"do": "predict", "id", "number", "size", "accept", "most", "folder"}
+                       + 2 descriptors: request, response
     worker -> parent   {"done": {"size", "skeleton", "timings"}}
                        or {"error": {"kind", "text", "traceback"}}
 
 Requests are numbered from 1. The parent writes the number of one that nobody waits for any more into the notice, while
-the worker is busy and reads no frame. Every frame is small. "label_classes" are those for requests without any, packed
-once more, so that each request gets a list of its own. The response's bytes and, behind them, the skeleton's lie in the
-response buffer; "size" and "skeleton" are their lengths, and "most" is what the response may have. Errors cross as
-data: a kind from the lists below, a text for people, the model's own traceback.
+the worker is busy and reads no frame. Every frame is small. "folder" holds the files that were loaded ahead of the
+request, "" where there are none. "label_classes" are those for requests without any, packed once more, so that each
+request gets a list of its own. The response's bytes and, behind them, the skeleton's lie in the response buffer; "size"
+and "skeleton" are their lengths, and "most" is what the response may have. Errors cross as data: a kind from the lists
+below, a text for people, the model's own traceback.
 
 The skeleton is a msgpack picture of what `predict` returned, with one entry per output and a summary for
 whatever is large: see `skeleton` for how it is made and `app.interface.skeleton` for how it is read.

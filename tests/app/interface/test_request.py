@@ -7,18 +7,19 @@ import msgpack
 import pytest
 
 from app.interface.errors import InterfaceError, InvalidRequest, MalformedBody, RequestTooLarge
+from app.interface.files import ContentPath
 from app.interface.labels import Label, LabelClass
 from app.interface.request import (
-    LARGEST_DECODED,
     LARGEST_LABEL_CLASSES,
-    MAX_KEYS,
     MOST_LABEL_CLASSES,
     RequestSummary,
     read_request,
 )
+from app.interface.values import LARGEST_DECODED, MAX_KEYS
 
 pack = msgpack.packb
 FILE = {"content": b"DICM", "content_type": "application/dicom"}
+LOADED = {"content": None, "content_path": "1/a.dcm", "content_type": "application/dicom"}
 GOOD: dict[str, Any] = {
     "files": [
         FILE,
@@ -129,7 +130,21 @@ INVALID: dict[str, tuple[bytes, str]] = {
     "files text": (pack({"files": "a.dcm"}), "files is a str, not a list"),
     "a file that is bytes": (pack({"files": [FILE, b"DICM"]}), "files[1] is bytes, not a map with 'content'"),
     "a file that is null": (pack({"files": [None]}), "files[0] is null, not a map"),
-    "a nest for a file": (begun("files", nested(10_000)), "files[0] is a list, not a map"),
+    "a nest for a file": (begun("files", nested(10_000)), "files[0][0] is a list, not a map"),
+    "a file after a group": (pack({"files": [[FILE], FILE]}), "files[1] is a map, and files[0] is a list: send either"),
+    "a group after a file": (pack({"files": [FILE, [FILE]]}), "files[1] is a list, not a map"),
+    "a file in a group without content": (pack({"files": [[], [FILE, {}]]}), "files[1][1].content is missing"),
+    "a path out": (pack({"files": [LOADED | {"content_path": "a/../../b"}]}), "files[0].content_path does not name"),
+    "a path out in a group": (
+        pack({"files": [[LOADED | {"content_path": ".."}]]}),
+        "files[0][0].content_path does not",
+    ),
+    "a path that is a number": (
+        pack({"files": [LOADED | {"content_path": 5}]}),
+        "files[0].content_path is an int, not",
+    ),
+    "a path with NUL": (pack({"files": [LOADED | {"content_path": "a\0b"}]}), "content_path has a NUL byte in it"),
+    "a path beyond limits": (pack({"files": [LOADED | {"content_path": "ä" * 99_999}]}), "is longer than 1024 bytes"),
     "content a string": (with_file(content="text"), "files[1].content is a str, not bytes: pack the request with"),
     "content an int": (with_file(content=5), "files[1].content is an int, not bytes: send the file's bytes"),
     "content a list": (with_file(content=[1]), "files[1].content is a list, not bytes"),
@@ -160,8 +175,25 @@ TAKEN: dict[str, tuple[Any, tuple[str, ...]]] = {
     "no files": ({"files": []}, ("files is empty: there is nothing for the model to look at.",)),
     "no content": ({"files": [{**FILE, "content": b""}]}, ("files[0]: content is empty.",)),
     "content null": (
-        {"files": [FILE, {**FILE, "content": None, "content_path": "a"}]},
+        {"files": [FILE, {**FILE, "content": None, "content_path": None}]},
         ("files[1]: content is null: there is nothing for the model to look at.",),
+    ),
+    "content null, loaded ahead": ({"files": [FILE, LOADED]}, ()),
+    "groups": ({"files": [[FILE, FILE], [LOADED]]}, ()),
+    "empty groups": (
+        {"files": [[FILE], [], []]},
+        (
+            "files[1] is an empty group: there is nothing for the model to look at.",
+            "files[2] is an empty group: there is nothing for the model to look at.",
+        ),
+    ),
+    "doubts in groups": (
+        {"files": [[FILE], [], [FILE, {"content": b""}], [{"content": b"x"}]]},
+        (
+            "files[2][1]: content is empty.",
+            "files[2][1] and [3][0]: content_type is missing: say what the file is, like 'application/dicom'.",
+            "files[1] is an empty group: there is nothing for the model to look at.",
+        ),
     ),
     "content_type missing": (
         {"files": [{"content": b"x"}] * 3},
@@ -231,6 +263,23 @@ def test_a_good_request_is_summed_up() -> None:
         has_label_classes=True,
         warnings=(),
     )
+
+
+def test_groups_and_paths_are_summed_up() -> None:
+    both = {**FILE, "content_path": "/2/../b.dcm"}
+    summary = read_request(pack({"files": [[FILE, LOADED], [], [both, FILE | {"content_path": ""}]]}))
+    assert (summary.file_count, summary.group_count, summary.content_bytes) == (4, 3, 12)
+    assert summary.content_paths == (
+        ContentPath("1/a.dcm", "files[0][1]", is_needed=True),
+        ContentPath("b.dcm", "files[2][0]", is_needed=False),
+    )
+    assert read_request(pack({"files": [FILE, LOADED]})).group_count == 0
+
+
+def test_the_files_of_all_groups_count() -> None:
+    assert read_request(pack({"files": [[FILE] * 2, [FILE]]}), max_files=3).file_count == 3
+    for files in ([[FILE] * 2, [FILE] * 2], [[]] * 4):
+        assert isinstance(refusal(pack({"files": files}), max_files=3), RequestTooLarge)
 
 
 def test_the_order_of_keys_means_nothing() -> None:

@@ -29,8 +29,16 @@ files = st.fixed_dictionaries(
     {"content": st.binary(max_size=600)},
     optional={"content_type": texts | values, "dicom_tags": st.dictionaries(texts, values), "x y": values},
 )
+loaded = st.fixed_dictionaries({"content": st.none(), "content_path": st.text("ab/.", max_size=6) | st.none()})
+any_file = (
+    files
+    | st.fixed_dictionaries({"content": st.none()})
+    | loaded.filter(
+        lambda file: not file["content_path"] or summary_or_none(msgpack.packb({"files": [file]})) is not None
+    )
+)
 requests = st.fixed_dictionaries(
-    {"files": st.lists(files | st.fixed_dictionaries({"content": st.none()}), max_size=4)},
+    {"files": st.lists(any_file, max_size=4) | st.lists(st.lists(any_file, max_size=3), max_size=3)},
     optional={
         "annotations": st.lists(values, max_size=4) | values,
         "label_classes": label_classes | values,
@@ -82,7 +90,10 @@ def decoded(body: bytes) -> Any:
 
 def assert_true(summary: RequestSummary, data: Any) -> None:
     """The summary says what is in the request."""
-    contents = [file["content"] for file in data["files"]]
+    is_grouped = bool(data["files"]) and isinstance(data["files"][0], list)
+    assert summary.group_count == (len(data["files"]) if is_grouped else 0)
+    flat = [file for group in data["files"] for file in group] if is_grouped else data["files"]
+    contents = [file["content"] for file in flat]
     assert summary.file_count == len(contents)
     assert summary.content_bytes == sum(len(content) for content in contents if content is not None)
     annotations = data["annotations"]

@@ -115,3 +115,11 @@ def test_the_class_is_looked_at_where_it_is_defined(tmp_path: Path) -> None:
         examine, tmp_path, "from net import MDAIModel\n", net_py="class MDAIModel:\n    def predict(self): pass\n"
     )
     assert str(finding.place) == "net.py:2"
+
+
+@pytest.mark.parametrize("parameters", ["self, data", "self, images, size"])
+def test_a_predict_batch_beside_or_in_place_of_predict_is_nothing_to_tell(tmp_path: Path, parameters: str) -> None:
+    batch = f"    def predict_batch({parameters}):\n        return []\n"
+    assert found_in(examine, tmp_path / "both", f"class MDAIModel:\n{PREDICT}\n{batch}") == []
+    if parameters == "self, data":
+        assert found_in(examine, tmp_path, f"class MDAIModel:\n{batch}") == []
