@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 SERVICE = "mdai-model-server"
 
-API_VERSION = "0.3"
+API_VERSION = "0.4"
 """The version of MD.ai's model interface that is served, as `GET /version` tells it."""
 
 

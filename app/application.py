@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from fastapi import APIRouter, FastAPI
 from fastapi_offline import FastAPIOffline
@@ -12,8 +13,10 @@ from starlette.responses import Response
 
 from app.about import SERVICE, service_version
 from app.api_keys import api_keys
+from app.body_budget import BodyBudget
 from app.credentials import KeyCheck
 from app.exchange import Exchange, FrontDoor
+from app.loaded_files import LoadedFiles
 from app.logs import request_id
 from app.metrics import PREDICT, Metrics
 from app.openapi import describe_api
@@ -21,6 +24,7 @@ from app.predictor import Predictor
 from app.problems import render
 from app.routes.health import health_routes
 from app.routes.info import info_routes
+from app.routes.load_files import LOAD_FILES, LoadFilesRoute
 from app.routes.metrics import metrics_routes
 from app.routes.predict import PATHS, PredictRoute
 from app.security_headers import DocsPolicy
@@ -30,8 +34,10 @@ from model_loader.package import ModelPackage
 _PREDICTS = [path.strip("/") for path in PATHS]
 
 
-def create_app(settings: Settings, predictor: Predictor, package: ModelPackage) -> FrontDoor:
+def create_app(settings: Settings, predictor: Predictor, package: ModelPackage, folder: Path) -> FrontDoor:
     """The ASGI application that serves `package` with the workers of `predictor`.
+
+    Files that are loaded ahead of their requests lie in `folder`, which is made when there are any.
 
     `predictor` is started and stopped with the application, and may still load while requests are answered.
     Raises SettingsError where the API keys that `settings` names cannot be used.
@@ -70,8 +76,13 @@ def create_app(settings: Settings, predictor: Predictor, package: ModelPackage) 
         await asyncio.to_thread(app.openapi)  # made once, and other requests need not wait for it
         await app(exchange.scope, exchange.receive, exchange.send)
 
-    predict: Callable[[Exchange], Awaitable[None]] = PredictRoute(predictor, settings, package)
-    direct = {**dict.fromkeys((*PATHS, *(f"{path}/" for path in PATHS)), predict), app.openapi_url or "": describe}
+    loaded = LoadedFiles(folder, settings.load_files_quota, settings.load_files_age)
+    budget = BodyBudget(settings.max_queue_bytes, predictor.expected_wait)
+    predict = PredictRoute(predictor, settings, package, loaded, budget)
+    load_files = LoadFilesRoute(loaded, settings, budget)
+    direct: dict[str, Callable[[Exchange], Awaitable[None]]] = {**dict.fromkeys(PATHS, predict), LOAD_FILES: load_files}
+    direct |= {f"{path}/": route for path, route in direct.items()}
+    direct[app.openapi_url or ""] = describe
     return FrontDoor(
         DocsPolicy(app, "/docs"),
         direct,

@@ -194,6 +194,12 @@ def serve(
         Text, _option("--grace", "What runs may finish for this long after SIGTERM (default 30s).", "DURATION")
     ] = None,
     max_body: Annotated[Text, _option("--max-body", "Largest request body (default 2GiB).", "SIZE")] = None,
+    load_files_quota: Annotated[
+        Text, _option("--load-files-quota", "Files loaded ahead of their requests (default 4GiB).", "SIZE")
+    ] = None,
+    load_files_age: Annotated[
+        Text, _option("--load-files-age", "Those that no request used by then are deleted (default 1h).", "DURATION")
+    ] = None,
     max_response: Annotated[
         Text, _option("--max-response", "Largest answer of the model (default 2GiB).", "SIZE")
     ] = None,

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from app.accept import MSGPACK_TYPES
 from app.body import FORM_TYPE
 from app.credentials import OPEN_PATHS
+from app.routes.load_files import LOAD_FILES
 from app.routes.predict import PATHS
 from app.time_limit import HEADER
 
@@ -24,7 +25,24 @@ The answer is the model's list of outputs exactly as it returned them, as msgpac
 In a form every file is a part named `files` (`file` and `files[]` are understood, too); a file without a telling
 type is recognised by its content. `args` is one JSON object, any other field is one argument. Arguments are
 strings: JSON strings as they are, anything else as the JSON text that was sent.
+
+Files in groups (a list of lists) go to the model's `predict_batch` as they are, or to `predict` group by group.
 """
+
+_LOADING = """
+Files for requests that follow, which name them by `content_path` and have a null `content`. The model gets that path
+absolute and reads the file there. A file is there for one request: it is deleted when the model has ended with that,
+or when none has come for `--load-files-age`.
+"""
+
+_LOADING_ERRORS = {
+    400: "The body is broken: no msgpack, cut off.",
+    408: "The client stopped sending in the middle of the body.",
+    413: "The body is over a limit, or has more than may be loaded at all.",
+    415: "The body's media type is not msgpack.",
+    422: "The body can be read and is no list of files, or a path leads out of the folder.",
+    503: "There is no room for more files until requests have used some.",
+}
 
 _ERRORS = {
     400: "The body is broken: no msgpack, no form, cut off.",
@@ -49,6 +67,7 @@ def describe_api(app: FastAPI, *, with_keys: bool) -> None:
 
             document = generated()
             operations = {path: {"post": _operation(path, schemas)} for path in PATHS}
+            operations[LOAD_FILES] = {"post": _loading(schemas)}
             document["paths"] = operations | document["paths"]
             components = document.setdefault("components", {}).setdefault("schemas", {})
             components |= schemas.COMPONENTS | {"Outputs": schemas.OUTPUT_SCHEMA, "Problem": _PROBLEM}
@@ -80,27 +99,27 @@ def _operation(path: str, schemas: ModuleType) -> Schema:
         "operationId": path.strip("/"),
         "summary": "Run the model" if path == PATHS[0] else f"The same as {PATHS[0]}",
         "description": _DESCRIPTION,
-        "parameters": [
-            {
-                "name": "X-Request-Id",
-                "in": "header",
-                "description": "Comes back in the answer and stands in the log. Where it is missing, the trace id of a"
-                " `traceparent` is taken, else one is made up.",
-                "schema": {"type": "string", "maxLength": 128, "pattern": "^[!-~]+$"},
-            },
-            {
-                "name": HEADER,
-                "in": "header",
-                "description": "What the wait in line and the prediction may take together: 30 (seconds), 90s, 10m.",
-                "schema": {"type": "string", "examples": ["90s"]},
-            },
-        ],
+        "parameters": [*_PARAMETERS, _TIME_LIMIT],
         "requestBody": {
             "required": True,
             "content": {FORM_TYPE: {"schema": _FORM}, **dict.fromkeys(MSGPACK_TYPES, request)},
         },
         "responses": {"200": _success(outputs)}
         | {str(status): _error(status, text) for status, text in _ERRORS.items()},
+    }
+
+
+def _loading(schemas: ModuleType) -> Schema:
+    body = {"schema": schemas.LOADING_SCHEMA}
+    return {
+        "tags": ["model"],
+        "operationId": "load-files",
+        "summary": "Load files ahead of a request",
+        "description": _LOADING,
+        "parameters": _PARAMETERS,
+        "requestBody": {"required": True, "content": dict.fromkeys(MSGPACK_TYPES, body)},
+        "responses": {"200": {"description": "The files are there.", "headers": _REQUEST_ID}}
+        | {str(status): _error(status, text) for status, text in _LOADING_ERRORS.items()},
     }
 
 
@@ -151,6 +170,21 @@ _KEY_HEADERS: Schema = {
         "scheme": "bearer",
         "description": "curl -H 'Authorization: Bearer KEY' -F files=@chest.dcm localhost:6324/predict",
     },
+}
+_PARAMETERS: list[Schema] = [
+    {
+        "name": "X-Request-Id",
+        "in": "header",
+        "description": "Comes back in the answer and stands in the log. Where it is missing, the trace id of a"
+        " `traceparent` is taken, else one is made up.",
+        "schema": {"type": "string", "maxLength": 128, "pattern": "^[!-~]+$"},
+    }
+]
+_TIME_LIMIT: Schema = {
+    "name": HEADER,
+    "in": "header",
+    "description": "What the wait in line and the prediction may take together: 30 (seconds), 90s, 10m.",
+    "schema": {"type": "string", "examples": ["90s"]},
 }
 
 _FORM: Schema = {

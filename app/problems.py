@@ -16,7 +16,15 @@ from starlette.exceptions import HTTPException
 
 from app.accept import wanted_by
 from app.interface.errors import InvalidOutput, InvalidRequest, MalformedBody, RequestTooLarge
-from app.refusals import BadTimeLimit, BodyTooLarge, OutOfResources, Unauthorized, UnsupportedMediaType, UploadStalled
+from app.refusals import (
+    BadTimeLimit,
+    BodyTooLarge,
+    LoadedFilesFull,
+    OutOfResources,
+    Unauthorized,
+    UnsupportedMediaType,
+    UploadStalled,
+)
 from model_loader.errors import (
     DeadlineExceeded,
     NoRoom,
@@ -30,6 +38,7 @@ from model_loader.errors import (
 
 INITIALIZING = "Error initializing model"
 READING = "Error reading input data"
+LOADING = "Error loading files"
 RUNNING = "Error running model"
 INVALID_OUTPUT = "Invalid data format returned by model"
 WRITING = "Error writing output data"
@@ -62,6 +71,7 @@ PROBLEMS: dict[type[BaseException], Problem] = {
     NoRoom: Problem(503, WRITING),
     ServerStopped: Problem(503, RUNNING),
     OutOfResources: Problem(503, READING),
+    LoadedFilesFull: Problem(503, LOADING),
     DeadlineExceeded: Problem(504, RUNNING),
     Exception: Problem(500, INTERNAL),
 }

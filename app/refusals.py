@@ -36,5 +36,9 @@ class OutOfResources(RequestError):
     """This machine has no memory or no descriptors left to take the body."""
 
 
+class LoadedFilesFull(RequestError):
+    """There is no room for more files that are loaded ahead of their requests."""
+
+
 class ClientGone(RequestError):
     """The caller closed the connection; there is nobody to answer."""

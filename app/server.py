@@ -6,6 +6,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Iterator
+from pathlib import Path
 
 import uvicorn
 
@@ -61,10 +62,13 @@ class _Config(uvicorn.Config):
         self.ssl = self.tls
 
 
-def http_server(settings: Settings, pool: WorkerPool, package: ModelPackage) -> Server:
-    """What answers, with `serve(sockets=[listener])` on the main thread, until a signal ends it."""
+def http_server(settings: Settings, pool: WorkerPool, package: ModelPackage, files: Path) -> Server:
+    """What answers, with `serve(sockets=[listener])` on the main thread, until a signal ends it.
+
+    `files` is the folder for those that are loaded ahead of their requests.
+    """
     config = _Config(
-        create_app(settings, pool, package),
+        create_app(settings, pool, package, files),
         lifespan="on",
         ws="none",
         http=http_protocol(settings.read_timeout),

@@ -65,7 +65,7 @@ def run_server(source: Path, options: Mapping[str, Any]) -> None:
                 upkeep=Upkeep(settings.spare_workers, settings.max_requests_per_worker, settings.worker_memory),
             )
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_serve(settings, pool, package, listener, watched))
+                runner.run(_serve(settings, pool, package, listener, watched, run.path / "loaded"))
             log.info("stopped")
 
 
@@ -89,14 +89,19 @@ def _preparation(
 
 
 async def _serve(
-    settings: Settings, pool: WorkerPool, package: ModelPackage, listener: socket.socket, watched: Watched | None
+    settings: Settings,
+    pool: WorkerPool,
+    package: ModelPackage,
+    listener: socket.socket,
+    watched: Watched | None,
+    files: Path,
 ) -> None:
     """Have the model load while what speaks HTTP is imported, which takes about as long as a small model does."""
     host, port = listener.getsockname()[:2]
     with _stoppable() as hand_over:
         try:
             await pool.start()
-            server = await asyncio.to_thread(_http_server, settings, pool, package)
+            server = await asyncio.to_thread(_http_server, settings, pool, package, files)
             hand_over(server)
             listener.listen()  # whoever reads the next line may connect
             scheme = "https" if settings.tls_cert else "http"
@@ -109,10 +114,10 @@ async def _serve(
             await pool.stop(0)
 
 
-def _http_server(settings: Settings, pool: WorkerPool, package: ModelPackage) -> "Server":
+def _http_server(settings: Settings, pool: WorkerPool, package: ModelPackage, files: Path) -> "Server":
     from app.server import http_server  # slow to import, and not needed where something is wrong
 
-    server = http_server(settings, pool, package)
+    server = http_server(settings, pool, package, files)
     gc.freeze()  # what is loaded stays: no search for garbage need look at it again
     gc.enable()
     return server

@@ -164,6 +164,8 @@ class Settings(BaseSettings):
     on_disconnect: Literal["finish", "kill"] = Field("finish", description="a predict whose client has left")
     grace: Duration = Field(30.0, description="time that running predictions get when the service stops")
     max_body: Size = Field(2 * 1024**3, description="largest request body")
+    load_files_quota: Size = Field(4 * 1024**3, description="files that may be loaded ahead of their requests")
+    load_files_age: Duration = Field(3600.0, description="files that no request has used by then are deleted")
     max_response: Size = Field(2 * 1024**3, description="largest answer of the model")
     max_queue: int = Field(64, ge=0, le=100_000, description="requests that may wait, for each worker")
     max_queue_bytes: Size = Field(default_factory=default_budget, description="bodies in memory at once")

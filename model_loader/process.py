@@ -208,6 +208,9 @@ class WorkerProcess:
         assert self.state is WorkerState.READY
         for output in self._outputs:
             output.belongs_to(request_id)
+        if folder and self.plan.user is not None:
+            self.plan.user.let_through(Path(folder).parent)
+            self.plan.user.own(Path(folder))
         descriptors = (body.fd, response.fd)
         late = DeadlineExceeded(
             f"predict(data) took longer than {timeout:g} s: the worker was stopped and starts anew."

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from app.interface.labels import LabelClass
 from app.interface.models import Output
+from model_loader.worker.mdai_guest.content_path import LONGEST_PATH
 
 _REFERENCE = "#/components/schemas/"
 
@@ -20,7 +21,13 @@ _REFERENCE = "#/components/schemas/"
 class File(msgspec.Struct):
     """One file: a DICOM instance, an image or a video. Further keys reach the model unchanged."""
 
-    content: Annotated[bytes, Meta(description="The file's bytes: bin in msgpack. Null is passed on with a warning.")]
+    content: Annotated[
+        bytes | None,
+        Meta(
+            description="The file's bytes: bin in msgpack. Null for a file that was loaded ahead; any other null is "
+            "passed on with a warning."
+        ),
+    ]
     content_type: Annotated[
         str,
         Meta(
@@ -29,6 +36,9 @@ class File(msgspec.Struct):
         ),
     ]
     dicom_tags: Annotated[dict[str, Any] | None, Meta(description="By keyword; sent with images and videos.")] = None
+    content_path: Annotated[
+        str | None, Meta(description="Of a file that was loaded ahead with /load-files; the model gets it absolute.")
+    ] = None
 
 
 class Annotation(msgspec.Struct):
@@ -47,7 +57,10 @@ class Annotation(msgspec.Struct):
 class PredictionRequest(msgspec.Struct):
     """The files of one instance, series or study, by the scope of the model. Further keys reach it unchanged."""
 
-    files: list[File]
+    files: Annotated[
+        list[File | list[File]],
+        Meta(description="Files, or for a batch groups of files; not both at once."),
+    ]
     annotations: list[Annotation] | None = None
     label_classes: list[LabelClass] | None = None
     args: Annotated[
@@ -56,8 +69,25 @@ class PredictionRequest(msgspec.Struct):
     ] = None
 
 
+class FileToLoad(msgspec.Struct):
+    """One file that a later request names by its path."""
+
+    content: Annotated[bytes, Meta(description="The file's bytes: bin in msgpack.")]
+    content_path: Annotated[
+        str,
+        Meta(
+            description="Relative; slashes in front do not count, and `..` may not lead out.",
+            min_length=1,
+            max_length=LONGEST_PATH,
+            examples=["1.2.3/4.5.6/image.dcm"],
+        ),
+    ]
+
+
 def _request() -> tuple[dict[str, Any], dict[str, Any]]:
-    (reference,), definitions = msgspec.json.schema_components([PredictionRequest], ref_template=_REFERENCE + "{name}")
+    (reference, _), definitions = msgspec.json.schema_components(
+        [PredictionRequest, FileToLoad], ref_template=_REFERENCE + "{name}"
+    )
     return reference, definitions
 
 
@@ -80,6 +110,7 @@ def _tidy(definition: dict[str, Any]) -> dict[str, Any]:
 
 
 REQUEST_SCHEMA, _REQUEST_COMPONENTS = _request()
+LOADING_SCHEMA: dict[str, Any] = {"type": "array", "items": {"$ref": _REFERENCE + "FileToLoad"}}
 OUTPUT_SCHEMA, _OUTPUT_COMPONENTS = _response()
 #: Everything that the two schemas refer to, by name.
 COMPONENTS: dict[str, Any] = {**_REQUEST_COMPONENTS, **_OUTPUT_COMPONENTS}

@@ -57,6 +57,8 @@ class Limits(BaseModel):
 
     max_body: int
     max_response: int
+    load_files_quota: int = Field(description="files that are loaded ahead of their requests, in all")
+    load_files_age: float = Field(description="after which those that no request has used are deleted")
     max_queue: int = Field(description="waiting requests for each worker")
     max_queue_bytes: int = Field(description="bodies in memory at once")
     startup_timeout: float

@@ -1,8 +1,10 @@
 """`POST /predict`: one request, from its headers to the last byte of its answer."""
 
+import asyncio
 import logging
 import re
 import time
+from contextlib import nullcontext
 
 from starlette.exceptions import HTTPException
 
@@ -15,6 +17,7 @@ from app.hangup import UntilHangUp
 from app.interface.labels import packaged_label_classes
 from app.interface.outputs import judge_in_slices
 from app.interface.request import RequestSummary, read_request_in_slices
+from app.loaded_files import LoadedFiles, TakenFiles
 from app.patience import Patience
 from app.predictor import Prediction, Predictor
 from app.problems import Headers
@@ -23,7 +26,7 @@ from app.settings import Settings
 from app.time_limit import time_limit
 from model_loader.errors import PredictFailed
 from model_loader.package import ModelPackage
-from model_loader.prediction import PredictRequest
+from model_loader.prediction import Accept, PredictRequest
 from model_loader.shared_buffer import SharedBuffer
 
 PATHS = ("/predict", "/inference")
@@ -39,11 +42,19 @@ _LONGEST_WARNINGS = 2000
 class PredictRoute:
     """Serves `PATHS`; the worker's bytes are relayed as they are."""
 
-    def __init__(self, predictor: Predictor, settings: Settings, package: ModelPackage) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        settings: Settings,
+        package: ModelPackage,
+        loaded: LoadedFiles,
+        budget: BodyBudget,
+    ) -> None:
         self._predictor = predictor
+        self._loaded = loaded
         self._settings = settings
         self._upload_limits = UploadLimits(settings.max_body, settings.read_timeout, settings.min_upload_rate)
-        self._budget = BodyBudget(settings.max_queue_bytes, predictor.expected_wait)
+        self._budget = budget
         self._packaged = packaged_label_classes(package.label_classes)
 
     async def __call__(self, exchange: Exchange) -> None:
@@ -59,20 +70,30 @@ class PredictRoute:
             summary = await _summary_of(body)
             _tell_doubts(exchange, summary.warnings)
             form = wanted_by(exchange.headers.get(b"accept", b"")).prediction
-            with UntilHangUp(exchange):
-                request = PredictRequest(body=body, accept=form, request_id=exchange.request_id, timeout=timeout)
-                with await self._predictor.predict(request) as prediction:
+            async with await self._files_named_in(summary) as inputs:
+                request = PredictRequest(body, form, exchange.request_id, timeout=timeout, inputs=inputs)
+                with UntilHangUp(exchange), await self._predictor.predict(request) as prediction:
                     body.close()
                     share.give_back()
-                    predicted_at = time.perf_counter()
-                    exchange.timings |= prediction.timings
-                    # What the model saw: the worker gives a request that brings none those of the package.
-                    classes = summary.label_classes if summary.has_label_classes else self._packaged
-                    doubts = await judge_in_slices(prediction.skeleton, classes, strict=self._settings.strict)
-                    _tell_doubts(exchange, doubts)
-                    exchange.timings["judge"] = time.perf_counter() - predicted_at
-                    headers = [(b"content-type", _MEDIA[form]), (b"server-timing", _server_timing(exchange.timings))]
-                    await self._respond(exchange, prediction, headers + _told(summary.warnings + doubts))
+                    await self._judged(exchange, prediction, summary, form)
+
+    async def _judged(self, exchange: Exchange, prediction: Prediction, summary: RequestSummary, form: Accept) -> None:
+        """Judge the answer, and send it where it may pass."""
+        predicted_at = time.perf_counter()
+        exchange.timings |= prediction.timings
+        # What the model saw: the worker gives a request that brings none those of the package.
+        classes = summary.label_classes if summary.has_label_classes else self._packaged
+        doubts = await judge_in_slices(prediction.skeleton, classes, strict=self._settings.strict)
+        _tell_doubts(exchange, doubts)
+        exchange.timings["judge"] = time.perf_counter() - predicted_at
+        headers = [(b"content-type", _MEDIA[form]), (b"server-timing", _server_timing(exchange.timings))]
+        await self._respond(exchange, prediction, headers + _told(summary.warnings + doubts))
+
+    async def _files_named_in(self, summary: RequestSummary) -> TakenFiles | nullcontext[None]:
+        """Those that were loaded ahead, or none where the request names none."""
+        if not summary.content_paths:
+            return nullcontext()
+        return await asyncio.to_thread(self._loaded.take, summary.content_paths)
 
     async def _receive(self, exchange: Exchange, media: str, body: SharedBuffer, share: BodyShare) -> None:
         try:

@@ -126,11 +126,11 @@ def package(tmp_path: Path) -> ModelPackage:
 
 
 @pytest.fixture
-def make_app(pool: FakePool, package: ModelPackage) -> Callable[..., FrontDoor]:
+def make_app(pool: FakePool, package: ModelPackage, tmp_path: Path) -> Callable[..., FrontDoor]:
     """The application, with options, and with another package where one is given."""
 
     def make(*, package: ModelPackage = package, **options: Any) -> FrontDoor:
-        return create_app(Settings(**options), pool, package)
+        return create_app(Settings(**options), pool, package, tmp_path / "loaded")
 
     return make
 

@@ -33,7 +33,7 @@ def test_a_full_queue_is_no_reason_to_be_unready(client: TestClient, pool: Any) 
 
 def test_the_version_is_that_of_the_interface(client: TestClient) -> None:
     answer = client.get("/version")
-    assert (answer.text, answer.headers["content-type"]) == ("0.3", "text/plain; charset=utf-8")
+    assert (answer.text, answer.headers["content-type"]) == ("0.4", "text/plain; charset=utf-8")
 
 
 def test_info_tells_what_is_served_and_no_secrets(client: TestClient, package: Any) -> None:
@@ -46,7 +46,7 @@ def test_info_tells_what_is_served_and_no_secrets(client: TestClient, package: A
     assert "secret-value" not in answer.text
     assert facts["model"]["warnings"] == ["A warning."]
     assert facts["service"]["name"] == "mdai-model-server"
-    assert facts["service"]["api_version"] == "0.3"
+    assert facts["service"]["api_version"] == "0.4"
     assert facts["service"]["uptime_seconds"] >= 0
     assert facts["limits"]["max_queue"] == 3
     assert facts["limits"]["predict_timeout"] == 90
