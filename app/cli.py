@@ -8,11 +8,30 @@ import gc
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from app.about import SERVICE, service_version
+from app.options import (
+    WHAT_A_PACKAGE_IS,
+    CacheOption,
+    DeviceOption,
+    EnvironmentOption,
+    ExcludeNewerOption,
+    ModelRootOption,
+    ModelVersionOption,
+    OfflineOption,
+    Package,
+    PredictTimeoutOption,
+    PythonOption,
+    Scope,
+    StartupTimeoutOption,
+    Text,
+    TorchOption,
+    WheelhouseOption,
+    option,
+)
 
 WRONG = 2
 
@@ -62,89 +81,17 @@ def _options(
     """Serve any MD.ai model package: isolated, fast, observable. Independent of MD.ai."""
 
 
-_WHAT_A_PACKAGE_IS = "A .zip, a .tar.gz or a folder with .mdai/ in it, or a platform export."
-
-Package = Annotated[Path, typer.Argument(metavar="PACKAGE", help=_WHAT_A_PACKAGE_IS, show_default=False)]
-
-
-def _option(name: str, help_text: str, metavar: str) -> Any:
-    """An option whose text `Settings` reads; without it, MDAI_MODEL_<NAME> in the environment or the default count."""
-    return typer.Option(name, help=help_text, metavar=metavar, show_default=False)
-
-
-Text = str | None
-EnvironmentOption = Annotated[
-    Text,
-    _option(
-        "--environment",
-        "auto builds what the package asks for (default); current takes the server's own Python; or a venv, a conda"
-        " environment or an interpreter of yours.",
-        "auto|current|PATH",
-    ),
-]
-PythonOption = Annotated[
-    Text, _option("--python", "Python for the model instead of the one that base_image asks for.", "X.Y")
-]
-ExcludeNewerOption = Annotated[
-    Text,
-    _option(
-        "--exclude-newer",
-        "Install nothing that was published after this day (or time, as 2023-01-31T12:00:00Z): old requirements"
-        " without upper bounds then give what they gave that day.",
-        "DATE",
-    ),
-]
-TorchOption = Annotated[
-    Text,
-    _option(
-        "--torch-backend",
-        "Which build of torch: auto goes by the device and cuda_version (default); cpu; a CUDA version's, as cu118;"
-        " none takes what the configured indexes give.",
-        "auto|cpu|cu118|...|none",
-    ),
-]
-OfflineOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--offline", help="Use no network: install from --wheelhouse and from uv's cache only.", show_default=False
-    ),
-]
-ModelRootOption = Annotated[
-    Text, _option("--model-root", "Folder inside the package that holds .mdai, where there are several.", "PATH")
-]
-ModelVersionOption = Annotated[
-    Text, _option("--model-version", "Version of a platform export, N of source/vN.zip (default: the highest).", "N")
-]
-CacheOption = Annotated[
-    Text, _option("--cache-dir", "Where environments are kept (default: mdai-model in the user's cache).", "PATH")
-]
-WheelhouseOption = Annotated[
-    Text, _option("--wheelhouse", "Install from this folder of wheels and from nothing else.", "DIR")
-]
-DeviceOption = Annotated[
-    Text,
-    _option("--device", "auto does as config.yaml says; gpu refuses to start without one.", "auto|cpu|gpu"),
-]
-StartupTimeoutOption = Annotated[
-    Text, _option("--startup-timeout", "A worker must be ready within this (default 10m).", "DURATION")
-]
-PredictTimeoutOption = Annotated[
-    Text, _option("--predict-timeout", "A predict that takes longer is killed (default 10m).", "DURATION")
-]
-Scope = Literal["INSTANCE", "SERIES", "STUDY"]
-
-
 @cli.command(short_help="Serve a package over HTTP.")
 def serve(
     package: Package,
-    host: Annotated[Text, _option("--host", "Address to listen on (default 0.0.0.0: every one).", "ADDRESS")] = None,
-    port: Annotated[Text, _option("--port", "Port to listen on; 0 takes a free one (default 6324).", "N")] = None,
+    host: Annotated[Text, option("--host", "Address to listen on (default 0.0.0.0: every one).", "ADDRESS")] = None,
+    port: Annotated[Text, option("--port", "Port to listen on; 0 takes a free one (default 6324).", "N")] = None,
     workers: Annotated[
-        Text, _option("--workers", "Requests predicted at once (default: one per GPU, else 1).", "N")
+        Text, option("--workers", "Requests predicted at once (default: one per GPU, else 1).", "N")
     ] = None,
     spare_workers: Annotated[
         Text,
-        _option(
+        option(
             "--spare-workers",
             "Loaded workers in reserve, spread over the devices, so that one that ends costs no load time (default 0)."
             " Each holds as much memory as a worker does that waits, the GPU's too.",
@@ -153,7 +100,7 @@ def serve(
     ] = None,
     device: DeviceOption = None,
     worker_user: Annotated[
-        Text, _option("--worker-user", "Have the model run as this user, where root starts the server.", "NAME|UID")
+        Text, option("--worker-user", "Have the model run as this user, where root starts the server.", "NAME|UID")
     ] = None,
     environment: EnvironmentOption = None,
     python: PythonOption = None,
@@ -165,7 +112,7 @@ def serve(
     predict_timeout: PredictTimeoutOption = None,
     max_requests_per_worker: Annotated[
         Text,
-        _option(
+        option(
             "--max-requests-per-worker",
             "Replace a worker after about so many predictions, by one that is loaded first (default: never).",
             "N",
@@ -173,7 +120,7 @@ def serve(
     ] = None,
     worker_memory: Annotated[
         Text,
-        _option(
+        option(
             "--worker-memory",
             "Replace a worker that holds more than this between two requests; one that holds twice as much while it"
             " predicts is killed (default: no limit).",
@@ -181,34 +128,34 @@ def serve(
         ),
     ] = None,
     read_timeout: Annotated[
-        Text, _option("--read-timeout", "A client may pause its upload this long (default 30s).", "DURATION")
+        Text, option("--read-timeout", "A client may pause its upload this long (default 30s).", "DURATION")
     ] = None,
     min_upload_rate: Annotated[
-        Text, _option("--min-upload-rate", "Bytes a second that an upload must bring (default 1kB).", "SIZE")
+        Text, option("--min-upload-rate", "Bytes a second that an upload must bring (default 1kB).", "SIZE")
     ] = None,
     on_disconnect: Annotated[
         Text,
-        _option("--on-disconnect", "What becomes of a predict whose client has left (default finish).", "finish|kill"),
+        option("--on-disconnect", "What becomes of a predict whose client has left (default finish).", "finish|kill"),
     ] = None,
     grace: Annotated[
-        Text, _option("--grace", "What runs may finish for this long after SIGTERM (default 30s).", "DURATION")
+        Text, option("--grace", "What runs may finish for this long after SIGTERM (default 30s).", "DURATION")
     ] = None,
-    max_body: Annotated[Text, _option("--max-body", "Largest request body (default 2GiB).", "SIZE")] = None,
+    max_body: Annotated[Text, option("--max-body", "Largest request body (default 2GiB).", "SIZE")] = None,
     load_files_quota: Annotated[
-        Text, _option("--load-files-quota", "Files loaded ahead of their requests (default 4GiB).", "SIZE")
+        Text, option("--load-files-quota", "Files loaded ahead of their requests (default 4GiB).", "SIZE")
     ] = None,
     load_files_age: Annotated[
-        Text, _option("--load-files-age", "Those that no request used by then are deleted (default 1h).", "DURATION")
+        Text, option("--load-files-age", "Those that no request used by then are deleted (default 1h).", "DURATION")
     ] = None,
     max_response: Annotated[
-        Text, _option("--max-response", "Largest answer of the model (default 2GiB).", "SIZE")
+        Text, option("--max-response", "Largest answer of the model (default 2GiB).", "SIZE")
     ] = None,
     max_queue: Annotated[
-        Text, _option("--max-queue", "Requests that may wait, for each worker (default 64).", "N")
+        Text, option("--max-queue", "Requests that may wait, for each worker (default 64).", "N")
     ] = None,
     max_queue_bytes: Annotated[
         Text,
-        _option("--max-queue-bytes", "Request bodies in memory at once (default: a quarter of it).", "SIZE"),
+        option("--max-queue-bytes", "Request bodies in memory at once (default: a quarter of it).", "SIZE"),
     ] = None,
     hide_tracebacks: Annotated[
         bool | None,
@@ -220,7 +167,7 @@ def serve(
     ] = None,
     api_key_file: Annotated[
         Text,
-        _option(
+        option(
             "--api-key-file",
             "Requests need one of the keys in this file (one a line), as `Authorization: Bearer KEY` or"
             " `X-API-Key: KEY`; probes need none.",
@@ -228,10 +175,10 @@ def serve(
         ),
     ] = None,
     tls_cert: Annotated[
-        Text, _option("--tls-cert", "Speak HTTPS with this certificate (PEM, the chain included).", "FILE")
+        Text, option("--tls-cert", "Speak HTTPS with this certificate (PEM, the chain included).", "FILE")
     ] = None,
     tls_key: Annotated[
-        Text, _option("--tls-key", "Its private key (default: in the certificate's file).", "FILE")
+        Text, option("--tls-key", "Its private key (default: in the certificate's file).", "FILE")
     ] = None,
     strict: Annotated[
         bool | None,
@@ -250,13 +197,13 @@ def serve(
     model_version: ModelVersionOption = None,
     cache_dir: CacheOption = None,
     model_output: Annotated[
-        Text, _option("--model-output", "Whether the log has what the model prints (default log).", "log|off")
+        Text, option("--model-output", "Whether the log has what the model prints (default log).", "log|off")
     ] = None,
     log_level: Annotated[
-        Text, _option("--log-level", "Least level that is logged (default info).", "debug|info|warning|error")
+        Text, option("--log-level", "Least level that is logged (default info).", "debug|info|warning|error")
     ] = None,
     log_format: Annotated[
-        Text, _option("--log-format", "How lines are written (default console).", "console|json")
+        Text, option("--log-format", "How lines are written (default console).", "console|json")
     ] = None,
 ) -> None:
     """Serve PACKAGE over HTTP: POST /predict, /healthz, /ready, /info, /docs.
@@ -283,7 +230,7 @@ def serve(
 def env(
     package: Annotated[
         Path | None,
-        typer.Argument(metavar="PACKAGE", help=_WHAT_A_PACKAGE_IS, show_default=False),
+        typer.Argument(metavar="PACKAGE", help=WHAT_A_PACKAGE_IS, show_default=False),
     ] = None,
     environment: EnvironmentOption = None,
     python: PythonOption = None,
@@ -298,7 +245,7 @@ def env(
     ] = False,
     wheelhouse: Annotated[
         Text,
-        _option(
+        option(
             "--wheelhouse",
             "Put a wheel of everything in the environment into this folder, for `serve --offline --wheelhouse DIR`"
             " where no network is. With --offline, install from it.",
@@ -309,9 +256,7 @@ def env(
     exclude_newer: ExcludeNewerOption = None,
     device: Annotated[
         Text,
-        _option(
-            "--device", "What the environment is for; gpu builds it for one that is not here, too.", "auto|cpu|gpu"
-        ),
+        option("--device", "What the environment is for; gpu builds it for one that is not here, too.", "auto|cpu|gpu"),
     ] = None,
     torch_backend: TorchOption = None,
     model_root: ModelRootOption = None,
@@ -333,7 +278,7 @@ def env(
         ),
     ] = False,
     unused_for: Annotated[
-        Text, _option("--unused-for", "With --prune: for how long (default 30d; 12h; 0d for all).", "AGE")
+        Text, option("--unused-for", "With --prune: for how long (default 30d; 12h; 0d for all).", "AGE")
     ] = None,
 ) -> None:
     """Build the environment that PACKAGE's model runs in, or find it in the cache, and show what is in it.
@@ -384,7 +329,7 @@ def env(
 def check(
     package: Annotated[
         Path | None,
-        typer.Argument(metavar="PACKAGE", help=_WHAT_A_PACKAGE_IS, show_default=False),
+        typer.Argument(metavar="PACKAGE", help=WHAT_A_PACKAGE_IS, show_default=False),
     ] = None,
     inputs: Annotated[
         list[Path] | None,
@@ -414,7 +359,7 @@ def check(
         ),
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.", show_default=False)] = False,
-    explain: Annotated[Text, _option("--explain", "Say what a code stands for, and nothing else.", "CODE")] = None,
+    explain: Annotated[Text, option("--explain", "Say what a code stands for, and nothing else.", "CODE")] = None,
     environment: EnvironmentOption = None,
     python: PythonOption = None,
     exclude_newer: ExcludeNewerOption = None,
@@ -479,15 +424,15 @@ def build(
     ] = None,
     tag: Annotated[Text, typer.Option("-t", "--tag", metavar="NAME", help="What the image is called.")] = None,
     engine: Annotated[
-        Text, _option("--engine", "What builds it (default: the first that is here).", "docker|podman|buildah")
+        Text, option("--engine", "What builds it (default: the first that is here).", "docker|podman|buildah")
     ] = None,
     server_image: Annotated[
         Text,
-        _option("--from", "The server's image (default: mdai-model-server:cpu, or :gpu as device_type says).", "IMAGE"),
+        option("--from", "The server's image (default: mdai-model-server:cpu, or :gpu as device_type says).", "IMAGE"),
     ] = None,
     python_image: Annotated[
         Text,
-        _option(
+        option(
             "--python-image",
             "Take the model's Python out of this image, as python:3.9-slim, instead of having uv download it (default"
             " for Python 3.7: python:3.7-slim).",
@@ -497,7 +442,7 @@ def build(
     show: Annotated[bool, typer.Option("--print", help="Show the Dockerfile, and build nothing.")] = False,
     context: Annotated[
         Path | None,
-        _option("--context", "Write the Dockerfile and all that it needs into this folder, and build nothing.", "DIR"),
+        option("--context", "Write the Dockerfile and all that it needs into this folder, and build nothing.", "DIR"),
     ] = None,
     python: PythonOption = None,
     exclude_newer: ExcludeNewerOption = None,
