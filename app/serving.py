@@ -53,6 +53,11 @@ def run_server(source: Path, options: Mapping[str, Any]) -> None:
         for warning in (*stray_variables(), *doubts, *package.warnings, *_ignored(package, settings)):
             log.warning("%s", warning)
         with _listening(settings) as listener:
+            if user is None and os.geteuid() == 0:
+                log.warning(
+                    "The server runs as root, and so does the model: `--worker-user nobody`, or another user without"
+                    " privileges, has it run as that one."
+                )
             pool = WorkerPool(
                 _preparation(source, package, request, choose_devices, run, settings, user),
                 PoolLimits(
@@ -168,11 +173,6 @@ def checked_access(settings: Settings) -> list[str]:
 def _worker_user(settings: Settings) -> WorkerUser | None:
     """Whom workers become; ends with a sentence where that cannot be."""
     if settings.worker_user is None:
-        if os.geteuid() == 0:
-            log.warning(
-                "The server runs as root, and so does the model: `--worker-user nobody`, or another user without"
-                " privileges, has it run as that one."
-            )
         return None
     try:
         return named_user(settings.worker_user)

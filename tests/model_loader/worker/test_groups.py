@@ -28,7 +28,7 @@ def model(*methods: str) -> Any:
 
 def outputs_of(model: Any, files: Any, **more: Any) -> Any:
     data = adapt({"files": [list(file) if isinstance(file, list) else dict(file) for file in files], **more})
-    return Call(model, data).outputs(materialise, lambda: None)
+    return Call(model, data).outputs(materialise, lambda: None, lambda: False)
 
 
 def test_groups_go_to_predict_batch_as_they_are() -> None:
@@ -76,14 +76,14 @@ def test_the_name_tells_which_call_failed() -> None:
 
     call = Call(SimpleNamespace(predict=predict), adapt({"files": [[{}], []]}))
     with pytest.raises(ZeroDivisionError):
-        call.outputs(materialise, lambda: None)
+        call.outputs(materialise, lambda: None, lambda: False)
     assert call.name == "predict(data) with the files of group 1"
 
 
 def test_it_is_told_after_each_call_that_one_has_ended() -> None:
     """A child that the package forked must not go on with the next group."""
     ended: list[int] = []
-    Call(model("predict"), adapt({"files": GROUPS})).outputs(materialise, lambda: ended.append(1))
+    Call(model("predict"), adapt({"files": GROUPS})).outputs(materialise, lambda: ended.append(1), lambda: False)
     assert len(ended) == 3
 
 
@@ -105,3 +105,11 @@ def test_models_of_version_0_1_see_the_content_of_files_that_were_loaded(tmp_pat
     file = {"content": None, "content_path": "a", "content_type": "image/png", "dicom_tags": {"x": 1}}
     data = adapt({"files": [file]}, folder=str(tmp_path))
     assert data["instances"] == [{"file": b"loaded", "tags": {"x": 1}}]
+
+
+def test_an_abandoned_request_goes_to_no_further_group() -> None:
+    """Nobody sees what the model answers to the rest."""
+    ended: list[int] = []
+    call = Call(model("predict"), adapt({"files": GROUPS}))
+    call.outputs(materialise, lambda: ended.append(1), lambda: True)
+    assert len(ended) == 1
