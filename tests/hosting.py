@@ -112,7 +112,8 @@ class Hosted:
             self.run_folder.__exit__(None, None, None)
         if error is None:
             await_true(lambda: not self.processes(), "no process of the package's is left")
-            await_true(lambda: shared_buffers() == self._buffers_before, "every shared buffer is given back")
+            # Fewer where another host's workers, each of which has one, were there before and have ended.
+            await_true(lambda: shared_buffers() <= self._buffers_before, "every shared buffer is given back")
 
     def run(self, awaitable: Coroutine[Any, Any, _T]) -> _T:
         """Run the event loop until `awaitable` is done, at most as long as tests have patience."""

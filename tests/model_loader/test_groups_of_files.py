@@ -117,7 +117,7 @@ def test_files_are_read_by_their_paths_and_needed_until_the_worker_has_ended(
         seen = []
         with SharedBuffer.create() as body:
             body.write(msgpack.packb({"files": named}))
-            with await served.pool.predict(PredictRequest(body, "msgpack", "test", inputs)) as prediction:
+            with await served.pool.predict(PredictRequest(body, "msgpack", "test", inputs=inputs)) as prediction:
                 seen.append(msgpack.unpackb(prediction.body.read(0, prediction.size))[0]["note"])
         await inputs.ended.wait()
         inputs = Inputs(tmp_path / "inputs", {})
@@ -125,7 +125,7 @@ def test_files_are_read_by_their_paths_and_needed_until_the_worker_has_ended(
         os.mkfifo(inputs.folder / "b")
         with SharedBuffer.create() as body:
             body.write(msgpack.packb({"files": named}))
-            request = asyncio.create_task(served.pool.predict(PredictRequest(body, "msgpack", "test", inputs)))
+            request = asyncio.create_task(served.pool.predict(PredictRequest(body, "msgpack", "test", inputs=inputs)))
             # The model has opened the fifo when this has, too.
             fifo = await asyncio.to_thread((inputs.folder / "b").open, "w")
             request.cancel()
