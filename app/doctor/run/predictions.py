@@ -206,12 +206,20 @@ def _place(subject: Subject, traceback: str) -> Place:
     """The last line of the package's that the traceback names; mdai_deploy.py where it names none."""
     root = subject.package.root.resolve()
     for file, line in reversed(_FRAME.findall(traceback)):
-        path = Path(
-            file
-        ).resolve()  # a module may have been found by way of the worker's folder, in which `lib` is root
-        if path.is_relative_to(root):
-            return Place(path.relative_to(root).as_posix(), int(line))
+        if inner := _inside(root, Path(file)):
+            return Place(inner.as_posix(), int(line))
     return Place(".mdai/mdai_deploy.py")
+
+
+def _inside(root: Path, file: Path) -> Path | None:
+    """Where a file of the package lies below its root; None for any other.
+
+    A module may have been found in the worker's folder, which is gone by now: `lib` in it was the root.
+    """
+    if file.resolve().is_relative_to(root):
+        return file.resolve().relative_to(root)
+    behind_lib = (Path(*file.parts[place + 1 :]) for place, part in enumerate(file.parts) if part == "lib")
+    return next((inner for inner in behind_lib if (root / inner).is_file()), None)
 
 
 def _tail(traceback: str) -> str:
