@@ -1,8 +1,9 @@
 """The files of a request as they lie in its body: checked, counted, and passed over without being decoded."""
 
 from bisect import bisect_right
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import msgpack
 
@@ -46,7 +47,8 @@ class FilesReading:
         self.group_starts: list[int] = []
         """The number of files before each group."""
         self.content_paths: list[ContentPath] = []
-        self.doubts = Findings("files", self._subscript)
+        # Not a method of this object's: in a circle with its findings, it would keep the body until that is collected.
+        self.doubts = Findings("files", partial(_subscript, self.group_starts))
         self.warnings: list[str] = []
 
     def steps(self) -> Steps[None]:
@@ -94,13 +96,6 @@ class FilesReading:
         for number in range(count):
             yield from self._file(f"{place}[{number}]", _DEPTH_OF_FILES + 1)
             yield
-
-    def _subscript(self, number: int) -> str:
-        """How a file is written behind `files`, by its number in all groups."""
-        if not self.group_starts:
-            return f"[{number}]"
-        group = bisect_right(self.group_starts, number) - 1
-        return f"[{group}][{number - self.group_starts[group]}]"
 
     def _file(self, place: str, depth: int) -> Steps[None]:
         kind = self._walk.kind(place)
@@ -173,3 +168,11 @@ def read_content_path(kind: str, content: memoryview, place: str) -> str:
     except ValueError as error:
         reason = "is not valid UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
         raise InvalidRequest(f"{place} {reason}: {_HOW_TO_NAME_A_PATH}.") from None
+
+
+def _subscript(group_starts: Sequence[int], number: int) -> str:
+    """How a file is written behind `files`, by its number in all groups."""
+    if not group_starts:
+        return f"[{number}]"
+    group = bisect_right(group_starts, number) - 1
+    return f"[{group}][{number - group_starts[group]}]"

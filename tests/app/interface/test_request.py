@@ -1,6 +1,8 @@
 """Which request bodies are taken, which are refused and in what words, before anything queues."""
 
+import gc
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import msgpack
@@ -9,6 +11,7 @@ import pytest
 from app.interface.errors import InterfaceError, InvalidRequest, MalformedBody, RequestTooLarge
 from app.interface.files import ContentPath
 from app.interface.labels import Label, LabelClass
+from app.interface.loading import read_loading
 from app.interface.request import (
     LARGEST_LABEL_CLASSES,
     MOST_LABEL_CLASSES,
@@ -16,6 +19,8 @@ from app.interface.request import (
     read_request,
 )
 from app.interface.values import LARGEST_DECODED, MAX_KEYS
+from model_loader.shared_buffer import SharedBuffer
+from tests.hosting import shared_buffers
 
 pack = msgpack.packb
 FILE = {"content": b"DICM", "content_type": "application/dicom"}
@@ -447,3 +452,31 @@ def test_nothing_that_a_request_holds_is_quoted() -> None:
         beside_files("args", pack({"a": secret, 1: 1})),
     ):
         assert secret not in refusal(body).text
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """What only a search for garbage would free is still there."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize("data", [GOOD, {"files": [[FILE], [FILE, {**FILE, "content": None}]]}])
+def test_a_body_is_given_back_as_soon_as_it_was_read(uncollected: None, data: dict[str, Any]) -> None:
+    """A map of shared memory keeps all of it, which may be gigabytes, for as long as anything holds a part."""
+    before = shared_buffers()
+    with SharedBuffer.create() as body:
+        body.write(pack(data))
+        with body.mapped() as view:
+            read_request(view)
+    assert shared_buffers() == before
+
+
+def test_files_that_come_ahead_are_given_back_as_soon_as_they_were_read(uncollected: None) -> None:
+    before = shared_buffers()
+    with SharedBuffer.create() as body:
+        body.write(pack([{"content": b"DICM", "content_path": "1/a.dcm"}]))
+        with body.mapped() as view:
+            assert read_loading(view)[0].length == 4
+    assert shared_buffers() == before
