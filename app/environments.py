@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from app.cli import fail
+from app.interface.wording import all_of
 from app.serving import ending_on_signals, environment_request, opened, read_settings
 from app.settings import parse_age
 from model_loader.cached import ENVIRONMENTS, KINDS, CachedFolder, cached_folders, prune, size_on_disk
@@ -20,7 +21,7 @@ from model_loader.home import HOMES
 from model_loader.lock_file import LOCK, Lock, write_lock
 from model_loader.package import ModelPackage
 from model_loader.reliance import unlisted as unlisted_in
-from model_loader.requirements_file import Requirements, read_requirements
+from model_loader.requirements_file import read_requirements
 from model_loader.source_code import read_source_code
 from model_loader.workdir import RunFolder
 from model_loader.worker_runtime import RUNTIMES
@@ -160,18 +161,17 @@ def _show(package: ModelPackage, environment: ModelEnvironment) -> None:
 
 def _tell_what_is_unlisted(package: ModelPackage, environment: ModelEnvironment) -> None:
     """Name what the package's imports rely on without listing it: elsewhere it may be missing, or another version."""
-    listed = Requirements() if package.requirements is None else read_requirements(package.requirements)
+    listed = read_requirements(package.requirements)
     try:
         unlisted = unlisted_in(read_source_code(package), listed, environment)
     except EnvironmentBuildError as error:
         _tell(error.text)
         return
     if unlisted:
-        *first, last = [f"{one.distribution} {one.version}" for one in unlisted]
-        names = f"{', '.join(first)} and {last}" if first else last
+        names = all_of([f"{one.distribution} {one.version}" for one in unlisted])
         _tell(
             f"{package.name} relies on {names}, which .mdai/requirements.txt does not list: list "
-            f"{'them' if first else 'it'}, so that the model meets the same versions wherever it runs."
+            f"{'them' if len(unlisted) > 1 else 'it'}, so that the model meets the same versions wherever it runs."
         )
 
 

@@ -202,7 +202,7 @@ def _holds(*held: Hold | None) -> tuple[Hold, ...]:
 def _recipe(
     package: ModelPackage, request: EnvironmentRequest, interpreter: Interpreter, installer: Installer
 ) -> Recipe:
-    requirements = _requirements(package)
+    requirements = read_requirements(package.requirements)
     lock = own = None if request.anew else package_lock(package)
     if request.wheelhouse is not None and not request.anew:
         lock = wheelhouse_lock(request.wheelhouse, package, interpreter, requirements, own) or own
@@ -227,10 +227,6 @@ def _torch(
     return torch_wish(choice, gpu=request.gpu, cuda_version=package.config.cuda_version)
 
 
-def _requirements(package: ModelPackage) -> Requirements:
-    return Requirements() if package.requirements is None else read_requirements(package.requirements)
-
-
 def lock_environment(
     package: ModelPackage,
     environment: ModelEnvironment,
@@ -252,7 +248,7 @@ def lock_environment(
             python=environment.python,
             version=environment.version,
             package=package,
-            requirements=_requirements(package),
+            requirements=read_requirements(package.requirements),
             exclude_newer=request.exclude_newer,
             folder=Path(folder),
             installer=installer,
@@ -280,7 +276,7 @@ def export_wheels(
         frozen,
         package=package,
         interpreter=named_interpreter(str(environment.python), environ=environ),
-        requirements=_requirements(package),
+        requirements=read_requirements(package.requirements),
         lock=package_lock(package),
         installer=_installer(request, progress, environ, Cancellation()),
     )

@@ -42,8 +42,13 @@ class Requirements:
     asks_for_something: bool = False
 
 
-def read_requirements(file: Path) -> Requirements:
-    """Read a requirements file; relative paths in it start from its folder. What is no path is left to uv."""
+def read_requirements(file: Path | None) -> Requirements:
+    """Read a requirements file; relative paths in it start from its folder. What is no path is left to uv.
+
+    Where there is none, nothing is asked for.
+    """
+    if file is None:
+        return Requirements()
     files: list[Path] = []
     lines: list[RequirementLine] = []
     local: list[Path] = []

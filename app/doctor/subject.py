@@ -60,7 +60,7 @@ class Subject:
     @cached_property
     def requirements(self) -> Requirements:
         """What .mdai/requirements.txt asks for; nothing where there is none."""
-        return Requirements() if self.package.requirements is None else read_requirements(self.package.requirements)
+        return read_requirements(self.package.requirements)
 
     def place(self, path: Path, line: int | None = None) -> Place:
         """Where a file of the package lies, as findings name it."""
