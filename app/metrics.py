@@ -11,10 +11,10 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from app.about import API_VERSION, service_version
+from model_loader.memory import resident_bytes
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -35,7 +35,7 @@ METRICS: dict[str, tuple[tuple[str, ...], str]] = {
     "mdai_model_response_body_bytes": ((), "Size of answers of predict, errors included."),
     "mdai_model_queue_length": ((), "Requests that wait for a worker."),
     "mdai_model_workers": (("state",), "Workers, by state."),
-    "mdai_model_worker_restarts_total": (("worker", "cause"), "Workers that ended after they had been ready."),
+    "mdai_model_worker_restarts_total": (("worker", "cause"), "Workers that ended, and starts that failed."),
     "mdai_model_server_resident_memory_bytes": ((), "Memory of the server's process."),
     "mdai_model_worker_resident_memory_bytes": (("worker",), "Memory of the worker's process, without its children."),
 }
@@ -207,18 +207,12 @@ class Metrics:
 
 
 def _restarts(workers: list[dict[str, Any]]) -> Iterator[tuple[tuple[str, ...], float]]:
-    """Restarts of each worker; a pool may tell them as one number or by cause."""
     for worker in workers:
-        told = worker.get("restarts_by_cause") or worker.get("restarts", 0)
-        causes = told if isinstance(told, Mapping) else {"": told}
-        for cause, count in causes.items():
-            yield (str(worker.get("id", "")), str(cause)), float(count)
+        for cause, count in worker.get("restarts_by_cause", {}).items():
+            yield (str(worker.get("id", "")), cause), float(count)
 
 
 def _memory(pid: int, labels: tuple[str, ...]) -> dict[tuple[str, ...], float]:
-    """Resident bytes of a process, under `labels`; nothing where it is gone or this system has no /proc."""
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except (OSError, IndexError, ValueError):
-        return {}
-    return {labels: float(pages * os.sysconf("SC_PAGE_SIZE"))}
+    """Resident bytes of a process, under `labels`; nothing where nobody can tell."""
+    resident = resident_bytes(pid)
+    return {labels: float(resident)} if resident else {}

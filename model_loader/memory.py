@@ -44,13 +44,14 @@ def families(leaders: Collection[int]) -> dict[int, frozenset[int]]:
 
 def footprint(pids: Collection[int], matters_above: int = 0) -> int:
     """Bytes that these processes hold; 0 where nobody can tell. At most `matters_above`, it may be over-estimated."""
-    resident = sum(map(_resident, pids))
+    resident = sum(map(resident_bytes, pids))
     if len(pids) == 1 or resident <= matters_above:
         return resident
     return sum(map(_proportional, pids))
 
 
-def _resident(pid: int) -> int:
+def resident_bytes(pid: int) -> int:
+    """Resident memory of one process; 0 where it is gone or this system has no /proc."""
     with suppress(OSError, ValueError, IndexError):
         return int((_PROC / str(pid) / "statm").read_text().split()[1]) * _PAGE
     return 0
@@ -61,7 +62,7 @@ def _proportional(pid: int) -> int:
         for line in (_PROC / str(pid) / "smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
                 return int(line.split()[1]) * 1024
-    return _resident(pid)
+    return resident_bytes(pid)
 
 
 def _processes() -> Iterable[tuple[int, int, int]]:

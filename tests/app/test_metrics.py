@@ -100,8 +100,8 @@ def test_a_value_at_a_buckets_end_belongs_to_it() -> None:
 
 def test_the_pool_is_told_by_numbers() -> None:
     workers = [
-        {"id": 0, "state": "busy", "pid": 1, "restarts": 2},
-        {"id": 1, "state": "ready", "restarts": {"crash": 1, "deadline": 3}},
+        {"id": 0, "state": "busy", "pid": 1, "restarts_by_cause": {"": 2}},
+        {"id": 1, "state": "ready", "restarts_by_cause": {"crash": 1, "deadline": 3}},
     ]
     text = Metrics().text({"state": "ready", "waiting": 7, "workers": workers}, "")[0].decode()
     for line in (
