@@ -33,6 +33,12 @@ class Crew:
         """Wait until it is ready. Raises LoadFailed."""
         await worker.load(self._startup_timeout)
 
+    async def loaded(self, plan: Callable[[], WorkerPlan]) -> WorkerProcess:
+        """A worker that is ready. Raises as `spawn` and `load` do."""
+        worker = await self.spawn(plan)
+        await self.load(worker)
+        return worker
+
     def dismiss(self, worker: WorkerProcess, cause: Cause) -> None:
         """It takes no other request and ends, at once where it is idle, else when its request is done."""
         worker.dismissed_for = worker.dismissed_for or cause

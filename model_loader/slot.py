@@ -60,9 +60,7 @@ class Slot:
 
     async def load_beside(self) -> WorkerProcess:
         """Another worker for this place, ready, while the present one serves. Raises as `start` does."""
-        worker = await self._crew.spawn(self._plan)
-        await self._crew.load(worker)
-        return worker
+        return await self._crew.loaded(self._plan)
 
     def adopt(self, worker: WorkerProcess) -> None:
         """This worker, which is ready, is the slot's from now on, and is counted when it has ended."""

@@ -65,8 +65,7 @@ class Spares:
             await self._is_wanted.wait()
             try:
                 async with self._one_at_a_time:
-                    worker = await self._crew.spawn(plan)
-                    await self._crew.load(worker)
+                    worker = await self._crew.loaded(plan)
             except Exception as error:  # noqa: BLE001 (the workers' own starts tell of what is not foreseen)
                 self.restarts_by_cause[Cause.FAILED_START] += 1
                 delay = next(delays)
