@@ -6,8 +6,10 @@ in memory beside the buffer but the chunk in hand and a form's small fields.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Self
 
 from python_multipart.multipart import parse_options_header
 
@@ -17,7 +19,8 @@ from app.interface.errors import MalformedBody
 from app.interface.wording import visible
 from app.multipart import FormToMsgpack
 from app.patience import Patience, Speed
-from app.refusals import BodyTooLarge, ClientGone, UnsupportedMediaType, UploadStalled
+from app.refusals import BodyTooLarge, ClientGone, OutOfResources, UnsupportedMediaType, UploadStalled
+from app.settings import Settings
 from model_loader.shared_buffer import SharedBuffer
 
 FORM_TYPE = "multipart/form-data"
@@ -66,6 +69,26 @@ class UploadLimits:
     read_timeout: float
     min_rate: float
 
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """As the operator has set them."""
+        return cls(settings.max_body, settings.read_timeout, settings.min_upload_rate)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Inside its `with` block, what cannot be stored is OutOfResources."""
+    try:
+        yield
+    except OSError as error:
+        raise OutOfResources(f"This machine cannot hold the body ({error.strerror}). Try later.") from error
+
+
+def new_body() -> SharedBuffer:
+    """A buffer for a body. Raises OutOfResources."""
+    with held():
+        return SharedBuffer.create()
+
 
 async def receive_body(
     exchange: Exchange, media: str, buffer: SharedBuffer, limits: UploadLimits, grown: Callable[[int], None]
@@ -73,15 +96,16 @@ async def receive_body(
     """Write the body of `exchange` into `buffer`, as msgpack; `grown` hears of its size before each chunk is written.
 
     Raises BodyTooLarge at the chunk that passes the limit, UploadStalled after a pause or when too little arrives,
-    ClientGone when the client closes the connection, whatever `grown` raises; and for a form MalformedBody and
-    InvalidRequest.
+    ClientGone when the client closes the connection, OutOfResources, whatever `grown` raises; and for a form
+    MalformedBody and InvalidRequest.
     """
-    if media != FORM_TYPE:
-        await _receive(exchange, buffer.write, limits, grown)
-        return
-    form = FormToMsgpack(buffer, boundary(exchange.headers[b"content-type"]))
-    await _receive(exchange, form.write, limits, grown, piece=_FORM_PIECE)
-    form.finish()
+    with held():
+        if media != FORM_TYPE:
+            await _receive(exchange, buffer.write, limits, grown)
+            return
+        form = FormToMsgpack(buffer, boundary(exchange.headers[b"content-type"]))
+        await _receive(exchange, form.write, limits, grown, piece=_FORM_PIECE)
+        form.finish()
 
 
 def boundary(content_type: bytes) -> bytes:

@@ -4,12 +4,12 @@ import asyncio
 
 from starlette.exceptions import HTTPException
 
-from app.body import FORM_TYPE, UploadLimits, declared_length, media_type, receive_body
+from app.body import FORM_TYPE, UploadLimits, declared_length, held, media_type, new_body, receive_body
 from app.body_budget import BodyBudget, BodyShare
 from app.exchange import Exchange
 from app.interface.loading import FileToLoad, read_loading_in_slices
 from app.loaded_files import LoadedFiles
-from app.refusals import OutOfResources, UnsupportedMediaType
+from app.refusals import UnsupportedMediaType
 from app.settings import Settings
 from model_loader.shared_buffer import SharedBuffer
 
@@ -25,7 +25,7 @@ class LoadFilesRoute:
     def __init__(self, loaded: LoadedFiles, settings: Settings, budget: BodyBudget) -> None:
         self._loaded = loaded
         self._settings = settings
-        self._upload_limits = UploadLimits(settings.max_body, settings.read_timeout, settings.min_upload_rate)
+        self._upload_limits = UploadLimits.of(settings)
         self._budget = budget
 
     async def __call__(self, exchange: Exchange) -> None:
@@ -39,12 +39,10 @@ class LoadFilesRoute:
                 "'content_path' as application/msgpack. A form with its files goes to /predict."
             )
         length = declared_length(exchange.headers, self._settings.max_body)
-        try:
-            with BodyShare(self._budget, length) as share, SharedBuffer.create() as body:
-                await receive_body(exchange, media, body, self._upload_limits, share.grow_to)
+        with BodyShare(self._budget, length) as share, new_body() as body:
+            await receive_body(exchange, media, body, self._upload_limits, share.grow_to)
+            with held():
                 await asyncio.to_thread(self._loaded.store, body, await _files_in(body))
-        except OSError as error:
-            raise OutOfResources(f"This machine cannot hold the body ({error.strerror}). Try later.") from error
         loop = asyncio.get_running_loop()
         loop.call_later(self._settings.load_files_age + _LATER, loop.run_in_executor, None, self._loaded.expire)
         await exchange.answer(200, [(b"content-length", b"0")], b"")

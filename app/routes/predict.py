@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from app.about import own_url
 from app.accept import wanted_by
-from app.body import UploadLimits, declared_length, media_type, receive_body
+from app.body import UploadLimits, declared_length, media_type, new_body, receive_body
 from app.body_budget import BodyBudget, BodyShare
 from app.exchange import Exchange
 from app.hangup import UntilHangUp
@@ -21,7 +21,7 @@ from app.loaded_files import LoadedFiles, TakenFiles
 from app.patience import Patience
 from app.predictor import Prediction, Predictor
 from app.problems import Headers
-from app.refusals import ClientGone, OutOfResources
+from app.refusals import ClientGone
 from app.settings import Settings
 from app.time_limit import time_limit
 from model_loader.errors import PredictFailed
@@ -53,7 +53,7 @@ class PredictRoute:
         self._predictor = predictor
         self._loaded = loaded
         self._settings = settings
-        self._upload_limits = UploadLimits(settings.max_body, settings.read_timeout, settings.min_upload_rate)
+        self._upload_limits = UploadLimits.of(settings)
         self._budget = budget
         self._packaged = packaged_label_classes(package.label_classes)
 
@@ -64,8 +64,8 @@ class PredictRoute:
         length = declared_length(exchange.headers, self._settings.max_body)
         timeout = time_limit(exchange.headers)
         self._predictor.check_admission()
-        with BodyShare(self._budget, length) as share, _new_buffer() as body:
-            await self._receive(exchange, media, body, share)
+        with BodyShare(self._budget, length) as share, new_body() as body:
+            await receive_body(exchange, media, body, self._upload_limits, share.grow_to)
             exchange.timings["upload"] = time.perf_counter() - exchange.started_at
             summary = await _summary_of(body)
             _tell_doubts(exchange, summary.warnings)
@@ -95,12 +95,6 @@ class PredictRoute:
             return nullcontext()
         return await asyncio.to_thread(self._loaded.take, summary.content_paths)
 
-    async def _receive(self, exchange: Exchange, media: str, body: SharedBuffer, share: BodyShare) -> None:
-        try:
-            await receive_body(exchange, media, body, self._upload_limits, share.grow_to)
-        except OSError as error:
-            raise OutOfResources(f"This machine cannot hold the body ({error.strerror}). Try later.") from error
-
     async def _respond(self, exchange: Exchange, prediction: Prediction, headers: Headers) -> None:
         size = prediction.size
         chunk = prediction.body.read(0, min(size, _CHUNK))
@@ -128,13 +122,6 @@ class PredictRoute:
             raise ClientGone from None
         if sent < prediction.size:
             raise PredictFailed("The worker wrote less of the answer than it said.")
-
-
-def _new_buffer() -> SharedBuffer:
-    try:
-        return SharedBuffer.create()
-    except OSError as error:
-        raise OutOfResources(f"This machine cannot hold the body ({error.strerror}). Try later.") from error
 
 
 async def _summary_of(body: SharedBuffer) -> RequestSummary:
