@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from model_loader.environment import EnvironmentRequest, ModelEnvironment, build_environment
@@ -16,6 +16,15 @@ NOTHING = EnvironmentRequest(python=OWN, preinstalled=())
 
 def ignore(line: str) -> None:
     """Progress that nobody looks at."""
+
+
+def write_files(folder: Path, files: Mapping[str, str | bytes]) -> Path:
+    """Write the files into `folder`, their names relative to it; returns the folder."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return folder
 
 
 def write_wheel(

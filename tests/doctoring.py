@@ -8,6 +8,7 @@ from typing import TypeAlias
 from app.doctor.finding import Finding
 from app.doctor.subject import Subject
 from model_loader.package import open_package
+from tests.building import write_files
 
 Examination: TypeAlias = Callable[[Subject], Iterator[Finding]]
 
@@ -16,18 +17,9 @@ SILENT = "class MDAIModel:\n    def predict(self, data):\n        return []\n"
 DEPLOY = ".mdai/mdai_deploy.py"
 
 
-def write_package(folder: Path, files: dict[str, str | bytes]) -> Path:
-    """Write the files into `folder`, their names relative to it."""
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return folder
-
-
 def write_model(folder: Path, files: dict[str, str | bytes]) -> Path:
-    """`write_package`, with a mdai_deploy.py that answers nothing where `files` have none."""
-    return write_package(folder, {DEPLOY: SILENT, **files})
+    """`write_files`, with a mdai_deploy.py that answers nothing where `files` have none."""
+    return write_files(folder, {DEPLOY: SILENT, **files})
 
 
 def subject_of(folder: Path, python: str | None = None) -> Subject:
@@ -50,7 +42,7 @@ def examined(
 ) -> list[Finding]:
     """The findings themselves; each is shown to be one that people can use."""
     named = {name.replace("mdai_", ".mdai/", 1).replace("_", "."): text for name, text in files.items()}
-    package = write_package(folder / "model", {DEPLOY: code, **named})
+    package = write_files(folder / "model", {DEPLOY: code, **named})
     findings = list(examine(subject_of(package, python)))
     for one in findings:
         assert one.reason.endswith(".") and one.fix.endswith("."), one

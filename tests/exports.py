@@ -5,7 +5,6 @@ import tarfile
 import zipfile
 from collections.abc import Mapping
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 DEPLOY = "class MDAIModel:\n    def predict(self, data):\n        return []\n"
@@ -88,12 +87,3 @@ def export_files(
     for number, package in (versions or {n: {**PACKAGE, "model/version": str(n)} for n in (1, 2, 10)}).items():
         files[f"{at}source/v{number}.zip"] = zipped(package)
     return files
-
-
-def written(folder: Path, files: Mapping[str, str | bytes]) -> Path:
-    """`folder`, with `files` in it."""
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return folder

@@ -4,6 +4,7 @@ A script is an interpreter as far as the server can see: it is started in its pl
 tenth of a real worker's time, and says on the channel whatever a test wants to hear there.
 """
 
+import asyncio
 import dataclasses
 import itertools
 import os
@@ -20,7 +21,7 @@ from model_loader.process import WorkerPlan
 from model_loader.recycling import Upkeep
 from model_loader.shared_buffer import SharedBuffer
 from model_loader.worker.mdai_guest import wire
-from tests.hosting import PATIENCE, Hosted
+from tests.hosting import PATIENCE, Hosted, until
 
 _PRELUDE = """#!{python} -IS
 import os, re, signal, socket, subprocess, sys
@@ -180,3 +181,13 @@ class Meeting:
     def states(self) -> list[str]:
         """The state of each worker."""
         return [worker["state"] for worker in self.pool.describe()["workers"]]
+
+
+def ask(meeting: Meeting, name: str) -> "asyncio.Task[Any]":
+    """Begin to ask; the task has the answer."""
+    return asyncio.create_task(meeting.ask(name))
+
+
+async def begun(meeting: Meeting, *names: str) -> None:
+    """Wait until these requests have reached a worker."""
+    await until(lambda: all(meeting.has_begun(name) for name in names), f"{names} have begun")

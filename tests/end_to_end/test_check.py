@@ -12,8 +12,8 @@ from typing import Any
 import pydicom.data
 import pytest
 
-from tests.building import OWN, write_wheel
-from tests.doctoring import SILENT, write_package
+from tests.building import OWN, write_files, write_wheel
+from tests.doctoring import SILENT
 from tests.end_to_end.conftest import COMMAND
 from tests.end_to_end.test_env import BASELINE
 from tests.hosting import PACKAGES
@@ -148,7 +148,7 @@ def test_a_package_without_its_hidden_folder_is_told_how_to_zip(check: Check, tm
 
 
 def test_what_cannot_be_loaded_is_not_built(check: Check, tmp_path: Path) -> None:
-    package = write_package(tmp_path / "model", {".mdai/mdai_deploy.py": "class MdaiModel:\n    pass\n"})
+    package = write_files(tmp_path / "model", {".mdai/mdai_deploy.py": "class MdaiModel:\n    pass\n"})
     done = check(package, MDAI_MODEL_ENVIRONMENT="auto")
     assert done.returncode == 2 and "M003 error" in done.stdout
     assert "The model was not run: it cannot be loaded with M003." in done.stdout
@@ -158,7 +158,7 @@ def test_what_cannot_be_loaded_is_not_built(check: Check, tmp_path: Path) -> Non
 def test_requirements_that_cannot_be_installed_are_a_finding(
     check: Check, tmp_path: Path, machine: dict[str, str]
 ) -> None:
-    package = write_package(tmp_path / "model", {".mdai/mdai_deploy.py": SILENT, ".mdai/requirements.txt": "tiny==9\n"})
+    package = write_files(tmp_path / "model", {".mdai/mdai_deploy.py": SILENT, ".mdai/requirements.txt": "tiny==9\n"})
     done = check(package, "--json", **machine)
     (finding,) = [finding for finding in told(done)["findings"] if finding["code"] == "R014"]
     assert (finding["file"], finding["line"]) == (".mdai/requirements.txt", 1)
@@ -167,7 +167,7 @@ def test_requirements_that_cannot_be_installed_are_a_finding(
 
 def test_what_is_safe_is_fixed(check: Check, tmp_path: Path, machine: dict[str, str]) -> None:
     """A key, a name, junk and a lock; afterwards there is nothing left to say of them."""
-    package = write_package(
+    package = write_files(
         tmp_path / "model",
         {
             ".mdai/mdai_deploy.py": TINY,

@@ -10,9 +10,9 @@ from typing import Any
 import msgpack
 import pytest
 
-from tests.building import OWN, open_with, write_wheel
+from tests.building import OWN, open_with, write_files, write_wheel
 from tests.end_to_end.conftest import COMMAND
-from tests.exports import DEPLOY, export_files, written
+from tests.exports import DEPLOY, export_files
 
 pytest_plugins = ("tests.building_places",)
 
@@ -48,7 +48,7 @@ def test_an_environment_is_locked_listed_and_pruned(tmp_path: Path, machine: dic
 def test_the_lock_of_a_version_of_an_export_is_printed_and_not_lost(tmp_path: Path, machine: dict[str, str]) -> None:
     """In a folder, too, a version is an archive."""
     files = {".mdai/mdai_deploy.py": DEPLOY, ".mdai/requirements.txt": "tiny\n"}
-    export = written(tmp_path / "export", export_files("", {2: files}))
+    export = write_files(tmp_path / "export", export_files("", {2: files}))
     locked = env(machine, export, "--lock")
     assert "tiny==1.0" in locked.stdout
     assert locked.stderr.splitlines()[-1] == (

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.hosting import PACKAGES, Hosted
+from tests.scripted_workers import Meeting
 
 
 @pytest.fixture
@@ -29,3 +30,15 @@ def host(tmp_path: Path) -> Iterator[Callable[..., Hosted]]:
 def serve(host: Callable[..., Hosted]) -> Callable[..., Hosted]:
     """Serves a package from a pool that is ready."""
     return lambda package, **options: host(package, **options).start()
+
+
+@pytest.fixture
+def meet(host: Callable[..., Hosted], tmp_path: Path) -> Callable[..., Meeting]:
+    """A pool of scripted workers that obey files."""
+
+    def meeting(**options: Any) -> Meeting:
+        folder = tmp_path / "meeting"
+        folder.mkdir()
+        return Meeting(host("echoes"), folder, **options)
+
+    return meeting

@@ -15,14 +15,15 @@ from model_loader.archive import ArchiveLimits
 from model_loader.errors import ArchiveError, ConfigError, LayoutError, PackageError
 from model_loader.export import LARGEST_LABEL_CLASSES
 from model_loader.package import ModelPackage, open_package
-from tests.exports import DEPLOY, DESCRIPTION, NONE_KNOWN, PACKAGE, REQUESTED, export_files, tarred, written, zipped
+from tests.building import write_files
+from tests.exports import DEPLOY, DESCRIPTION, NONE_KNOWN, PACKAGE, REQUESTED, export_files, tarred, zipped
 
 Files = Mapping[str, str | bytes]
 Packer = Callable[[Path, Files], Path]
 
 
 def as_folder(place: Path, files: Files) -> Path:
-    return written(place / "given", files)
+    return write_files(place / "given", files)
 
 
 def as_zip(place: Path, files: Files) -> Path:

@@ -28,40 +28,20 @@ from model_loader.prediction import PredictRequest
 from model_loader.process import WorkerPlan
 from model_loader.shared_buffer import SharedBuffer
 from tests.hosting import PATIENCE, Hosted, await_true, is_alive, predict, until, within
-from tests.scripted_workers import ANSWERS, Meeting
+from tests.scripted_workers import ANSWERS, Meeting, ask, begun
 
 Host = Callable[..., Hosted]
 Meet = Callable[..., Meeting]
-
-
-@pytest.fixture
-def meet(host: Host, tmp_path: Path) -> Meet:
-    """A pool of scripted workers that obey files."""
-
-    def meeting(**options: Any) -> Meeting:
-        folder = tmp_path / "meeting"
-        folder.mkdir()
-        return Meeting(host("echoes"), folder, **options)
-
-    return meeting
 
 
 def limits(max_queue: int = 16, predict: float = PATIENCE, startup: float = PATIENCE) -> PoolLimits:
     return PoolLimits(startup, predict, max_queue)
 
 
-def ask(meeting: Meeting, name: str) -> "asyncio.Task[Any]":
-    return asyncio.create_task(meeting.ask(name))
-
-
 async def settle() -> None:
     """Let everything run that can without anything happening outside."""
     for _ in range(10):
         await asyncio.sleep(0)
-
-
-async def begun(meeting: Meeting, *names: str) -> None:
-    await until(lambda: all(meeting.has_begun(name) for name in names), f"{names} have begun")
 
 
 async def waiting(meeting: Meeting, count: int) -> None:

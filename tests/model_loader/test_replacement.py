@@ -4,8 +4,6 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,7 +11,7 @@ from model_loader.errors import InitFailed, NotReady, WorkerDied
 from model_loader.pool import PoolState
 from model_loader.recycling import Upkeep
 from tests.hosting import PATIENCE, Hosted, is_alive, predict, until
-from tests.scripted_workers import ANSWERS, Meeting
+from tests.scripted_workers import ANSWERS, Meeting, ask, begun
 
 Host = Callable[..., Hosted]
 Meet = Callable[..., Meeting]
@@ -29,32 +27,12 @@ while hear():
 """
 
 
-@pytest.fixture
-def meet(host: Host, tmp_path: Path) -> Meet:
-    """A pool of scripted workers that obey files."""
-
-    def meeting(**options: Any) -> Meeting:
-        folder = tmp_path / "meeting"
-        folder.mkdir()
-        return Meeting(host("echoes"), folder, **options)
-
-    return meeting
-
-
-def ask(meeting: Meeting, name: str) -> "asyncio.Task[Any]":
-    return asyncio.create_task(meeting.ask(name))
-
-
 def pids(meeting: Meeting) -> list[int]:
     return [worker["pid"] for worker in meeting.pool.describe()["workers"]]
 
 
 def spares(meeting: Meeting) -> list[int]:
     return [spare["pid"] for spare in meeting.pool.describe()["spares"]["loaded"]]
-
-
-async def begun(meeting: Meeting, *names: str) -> None:
-    await until(lambda: all(meeting.has_begun(name) for name in names), f"{names} have begun")
 
 
 async def spares_there(meeting: Meeting, count: int) -> list[int]:

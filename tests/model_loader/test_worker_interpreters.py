@@ -15,7 +15,8 @@ import pytest
 
 from model_loader.errors import DeadlineExceeded, DiedLoading, ModelRaised, PredictFailed, WorkerDied
 from model_loader.pool import PoolLimits
-from tests.exports import REQUESTED, export_files, written
+from tests.building import write_files
+from tests.exports import REQUESTED, export_files
 from tests.hosting import PACKAGES, PATIENCE, Hosted, is_alive
 from tests.interpreters import OLDEST_AND_NEWEST, SERIES, cache_with_runtimes, interpreter
 
@@ -104,7 +105,7 @@ def test_a_request_without_label_classes_gets_those_of_the_export_whatever_the_l
     changes = "        note = json.dumps(seen)\n        data['label_classes'].append('mine')\n        return ["
     changing = code.replace("        return [", changes).replace('"note": json.dumps(seen)', '"note": note')
     assert changing.count("note") == 3
-    served = serve(written(tmp_path / "export", export_files("", {1: {".mdai/mdai_deploy.py": changing}})))
+    served = serve(write_files(tmp_path / "export", export_files("", {1: {".mdai/mdai_deploy.py": changing}})))
     files = [{"content": b"x", "content_type": "text/plain", "dicom_tags": {}}]
     for absent in ({}, {"label_classes": None}, {}):
         seen = served.predict({"files": files, **absent}).note

@@ -10,7 +10,8 @@ from app.doctor.finding import Finding
 from app.doctor.subject import Subject
 from app.scaffold import write_package as write_template
 from model_loader.package import open_package
-from tests.doctoring import subject_of, write_package
+from tests.building import write_files
+from tests.doctoring import subject_of
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 DEPLOY = "class MDAIModel:\n    pass\n"
@@ -18,7 +19,7 @@ DEPLOY = "class MDAIModel:\n    pass\n"
 
 def packaged(tmp_path: Path, text: str | bytes | None, name: str = "config.yaml", requirements: str = "") -> Path:
     files: dict[str, str | bytes] = {".mdai/mdai_deploy.py": DEPLOY, ".mdai/requirements.txt": requirements}
-    return write_package(tmp_path / "m", files | ({} if text is None else {f".mdai/{name}": text}))
+    return write_files(tmp_path / "m", files | ({} if text is None else {f".mdai/{name}": text}))
 
 
 def found(folder: Path, python: str | None = None) -> list[Finding]:
@@ -81,7 +82,7 @@ def test_every_warning_of_the_package_is_a_finding(tmp_path: Path) -> None:
     """Whatever `serve` warns about at its start, `check` says too, with a place."""
     text = "base_imgae: py39\ndevice_type: cpu\ndevice_type: cpu\nenv:\n  A:\n  PYTHONX: 1\n  C: $\nx: 1\n"
     folder = packaged(tmp_path, text)
-    write_package(folder, {".mdai/config.yml": ""})
+    write_files(folder, {".mdai/config.yml": ""})
     warnings = subject_of(folder).package.warnings
     findings = found(folder)
     assert len(warnings) == 7

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from app.doctor import devices
-from tests.doctoring import subject_of, write_package
+from tests.building import write_files
+from tests.doctoring import subject_of
 
 DEPLOY = "class MDAIModel:\n    pass\n"
 
@@ -20,7 +21,7 @@ def environ(folder: Path, listing: str | None, **more: str) -> dict[str, str]:
 
 
 def told(tmp_path: Path, config: str, environ: dict[str, str]) -> list[str]:
-    folder = write_package(tmp_path / "m", {".mdai/mdai_deploy.py": DEPLOY, ".mdai/config.yaml": config})
+    folder = write_files(tmp_path / "m", {".mdai/mdai_deploy.py": DEPLOY, ".mdai/config.yaml": config})
     return [f"{finding.code.name} {finding.place}" for finding in devices.examine(subject_of(folder), environ)]
 
 

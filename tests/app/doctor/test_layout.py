@@ -14,7 +14,8 @@ from app.doctor.subject import Subject
 from app.scaffold import write_package as write_template
 from model_loader.errors import PackageError
 from model_loader.package import open_package
-from tests.doctoring import subject_of, write_package
+from tests.building import write_files
+from tests.doctoring import subject_of
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 DEPLOY = "class MDAIModel:\n    pass\n"
@@ -25,7 +26,7 @@ APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return write_package(tmp_path / "model", WHOLE)
+    return write_files(tmp_path / "model", WHOLE)
 
 
 def packed(folder: Path) -> Path:
@@ -75,7 +76,7 @@ def test_each_reason_why_a_folder_does_not_open_has_its_code(
     tmp_path: Path, code: str, files: dict[str, str | bytes]
 ) -> None:
     (tmp_path / "model").mkdir()
-    finding = refused(write_package(tmp_path / "model", files))
+    finding = refused(write_files(tmp_path / "model", files))
     assert (finding.code.name, str(finding.place)) == (code, "")
 
 
@@ -88,7 +89,7 @@ def test_a_damaged_archive_does_not_open(tmp_path: Path) -> None:
 
 
 def test_the_reason_and_what_to_do_are_told_apart(tmp_path: Path) -> None:
-    write_package(tmp_path / "model", {"lib/model.py": ""})
+    write_files(tmp_path / "model", {"lib/model.py": ""})
     finding = refused(packed(tmp_path / "model"))
     assert finding.reason.endswith("packed.zip has no folder named .mdai.")
     assert finding.fix.startswith("`zip -r model.zip *` leaves hidden folders out")
@@ -101,7 +102,7 @@ def test_a_package_packed_twice_is_recognised(tmp_path: Path, folder: Path, name
         inner = tmp_path / "packed.tar.gz"
         with tarfile.open(inner, "w:gz") as tar:
             tar.add(folder, ".")
-    around = write_package(tmp_path / "around", {name: inner.read_bytes(), "README": "", "data.zip": "no zip at all"})
+    around = write_files(tmp_path / "around", {name: inner.read_bytes(), "README": "", "data.zip": "no zip at all"})
     for source in (around, packed(around)):
         finding = refused(source)
         assert finding.code is layout.PACKED_TWICE
@@ -109,8 +110,8 @@ def test_a_package_packed_twice_is_recognised(tmp_path: Path, folder: Path, name
 
 
 def test_an_archive_of_data_makes_no_package_packed_twice(tmp_path: Path) -> None:
-    data = write_package(tmp_path / "data", {"images/1.png": b"x", "mdai_deploy.py": "not in .mdai"})
-    around = write_package(tmp_path / "around", {"data.zip": packed(data).read_bytes()})
+    data = write_files(tmp_path / "data", {"images/1.png": b"x", "mdai_deploy.py": "not in .mdai"})
+    around = write_files(tmp_path / "around", {"data.zip": packed(data).read_bytes()})
     assert refused(around).code is layout.LOST_FOLDER
 
 
@@ -127,7 +128,7 @@ def test_an_archive_of_data_makes_no_package_packed_twice(tmp_path: Path) -> Non
 def test_a_config_without_meaning_has_its_line(
     tmp_path: Path, config: str, line: int | None, reason: str, fix: str
 ) -> None:
-    folder = write_package(tmp_path / "m", {".mdai/mdai_deploy.py": DEPLOY, ".mdai/config.yaml": config})
+    folder = write_files(tmp_path / "m", {".mdai/mdai_deploy.py": DEPLOY, ".mdai/config.yaml": config})
     finding = refused(folder)
     assert finding.code.name == "C001"
     assert (finding.place.file, finding.place.line) == (".mdai/config.yaml", line)
@@ -138,9 +139,7 @@ def test_a_config_without_meaning_has_its_line(
 
 
 def test_a_package_of_what_belongs_there_is_silent(folder: Path) -> None:
-    write_package(
-        folder, {"lib/a.py": "", "weights.pt": b"x", "data.zip": "x", ".gitignore": "", "._pth": b"no double"}
-    )
+    write_files(folder, {"lib/a.py": "", "weights.pt": b"x", "data.zip": "x", ".gitignore": "", "._pth": b"no double"})
     assert told(folder) == []
 
 
@@ -174,7 +173,7 @@ JUNK: dict[str, str | bytes] = {
 
 
 def test_junk_is_told_once_for_each_kind(folder: Path) -> None:
-    write_package(folder, JUNK)
+    write_files(folder, JUNK)
     findings = [finding for finding in found(folder) if finding.code is layout.JUNK]
     assert {finding.place.file: finding.repair is not None for finding in findings} == {
         ".DS_Store": True,
@@ -191,7 +190,7 @@ def test_junk_is_told_once_for_each_kind(folder: Path) -> None:
 
 
 def test_of_an_archive_the_members_count_that_unpacking_leaves_out(folder: Path) -> None:
-    write_package(folder, JUNK)
+    write_files(folder, JUNK)
     findings = [finding for finding in found(packed(folder)) if finding.code is layout.JUNK]
     assert len(findings) == 8
     assert all(finding.repair is None for finding in findings)
@@ -200,9 +199,7 @@ def test_of_an_archive_the_members_count_that_unpacking_leaves_out(folder: Path)
 
 
 def test_a_repair_deletes_caches_and_litter_and_nothing_else(folder: Path) -> None:
-    write_package(
-        folder, JUNK | {"lib/only.pyc": b"x", "lib/__pycache__/notes.txt": "mine", "__MACOSX/mine.txt": "mine"}
-    )
+    write_files(folder, JUNK | {"lib/only.pyc": b"x", "lib/__pycache__/notes.txt": "mine", "__MACOSX/mine.txt": "mine"})
     before = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     for finding in found(folder):
         if finding.repair:
@@ -219,7 +216,7 @@ def test_a_repair_deletes_caches_and_litter_and_nothing_else(folder: Path) -> No
 
 
 def test_a_repair_deletes_a_link_and_not_what_it_points_to(folder: Path, tmp_path: Path) -> None:
-    write_package(tmp_path / "elsewhere", {"a.pyc": b"x"})
+    write_files(tmp_path / "elsewhere", {"a.pyc": b"x"})
     (folder / "lib").mkdir()
     (folder / "lib/.DS_Store").symlink_to(tmp_path / "elsewhere/a.pyc")
     (finding,) = found(folder)
@@ -232,7 +229,7 @@ def test_a_repair_deletes_a_link_and_not_what_it_points_to(folder: Path, tmp_pat
 @pytest.mark.parametrize("name", ["requirements.txt", ".mdai/requirement.txt", ".mdai/Requirements.txt"])
 def test_requirements_that_are_not_read_are_moved(folder: Path, name: str) -> None:
     (folder / ".mdai/requirements.txt").unlink()
-    write_package(folder, {name: "numpy\n"})
+    write_files(folder, {name: "numpy\n"})
     finding = only(folder, "L007")
     assert (finding.place.file, finding.repair is not None) == (name, True)
     assert finding.repair
@@ -243,11 +240,11 @@ def test_requirements_that_are_not_read_are_moved(folder: Path, name: str) -> No
 
 def test_of_two_candidates_none_is_moved_and_nothing_is_overwritten(folder: Path) -> None:
     (folder / ".mdai/requirements.txt").unlink()
-    write_package(folder, {"requirements.txt": "a\n"})
+    write_files(folder, {"requirements.txt": "a\n"})
     repair = only(folder, "L007").repair
-    write_package(folder, {".mdai/requirement.txt": "b\n"})
+    write_files(folder, {".mdai/requirement.txt": "b\n"})
     assert [finding.repair for finding in found(folder)] == [None, None]
-    write_package(folder, {".mdai/requirements.txt": "c\n"})
+    write_files(folder, {".mdai/requirements.txt": "c\n"})
     assert repair
     with pytest.raises(OSError, match="is there already"):
         repair.apply()
@@ -264,14 +261,14 @@ def test_without_requirements_an_empty_file_is_written(folder: Path) -> None:
 
 
 def test_other_deploy_files_are_named(folder: Path) -> None:
-    write_package(folder, {"mdai_deploy.py": DEPLOY, "old/model/.mdai/mdai_deploy.py": DEPLOY})
+    write_files(folder, {"mdai_deploy.py": DEPLOY, "old/model/.mdai/mdai_deploy.py": DEPLOY})
     assert told(folder) == ["L008 mdai_deploy.py", "L008 old/model/.mdai/mdai_deploy.py"]
     assert "--model-root old/model" in found(folder)[1].fix
     assert told(packed(folder)) == told(folder)
 
 
 def test_the_packed_package_beside_itself_is_named(folder: Path) -> None:
-    write_package(folder, {"model.zip": packed(folder).read_bytes(), "data.zip": "x"})
+    write_files(folder, {"model.zip": packed(folder).read_bytes(), "data.zip": "x"})
     assert told(folder) == ["L009 model.zip"]
 
 
@@ -303,7 +300,7 @@ def test_in_a_folder_only_links_that_lead_nowhere_are_named(folder: Path) -> Non
     (folder / "bad.pt").symlink_to("nowhere.pt")
     (folder / "loop").symlink_to("loop")
     (folder / ".#locked.py").symlink_to("me@here.1")
-    write_package(folder, {"venv/pyvenv.cfg": "", "venv/bin/activate": ""})
+    write_files(folder, {"venv/pyvenv.cfg": "", "venv/bin/activate": ""})
     (folder / "venv/bin/python").symlink_to("/nowhere/python")
     assert told(folder) == ["L006 venv", "L010 bad.pt", "L010 loop"]
 
@@ -312,7 +309,7 @@ def test_in_a_folder_only_links_that_lead_nowhere_are_named(folder: Path) -> Non
 def test_places_are_relative_to_the_model_root(tmp_path: Path, pack: bool) -> None:
     below = {f"a/b/c/d/e/{name}": content for name, content in WHOLE.items()}
     files = below | {"a/b/c/d/e/.DS_Store": b"x", "a/mdai_deploy.py": DEPLOY}
-    folder = write_package(tmp_path / "m", files)
+    folder = write_files(tmp_path / "m", files)
     assert told(packed(folder) if pack else folder) == [
         "L006 .DS_Store",
         f"L008 {'a/mdai_deploy.py' if pack else '../../../../mdai_deploy.py'}",
@@ -329,7 +326,7 @@ def test_a_warning_without_a_place_is_a_finding_too(folder: Path) -> None:
 
 def test_names_that_cannot_be_printed_do_not_break_it(folder: Path) -> None:
     name = os.fsdecode(b"caf\xe9\x1b[31m")
-    write_package(folder, {f"{name}/.DS_Store": b"x", f"{name}/mdai_deploy.py": DEPLOY})
+    write_files(folder, {f"{name}/.DS_Store": b"x", f"{name}/mdai_deploy.py": DEPLOY})
     assert all(place.isprintable() for place in told(folder))
 
 

@@ -19,7 +19,8 @@ from app.doctor.subject import Subject
 from app.doctor.weights import LeanFile
 from app.scaffold import write_package as write_template
 from model_loader.package import open_package
-from tests.doctoring import subject_of, write_package
+from tests.building import write_files
+from tests.doctoring import subject_of
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 DEPLOY = "class MDAIModel:\n    pass\n"
@@ -66,7 +67,7 @@ def safetensors(end: int, size: int) -> bytes:
 
 
 def found(tmp_path: Path, files: dict[str, str | bytes]) -> list[Finding]:
-    folder = write_package(tmp_path / "m", {".mdai/mdai_deploy.py": DEPLOY, **files})
+    folder = write_files(tmp_path / "m", {".mdai/mdai_deploy.py": DEPLOY, **files})
     return list(weights.examine(subject_of(folder)))
 
 
@@ -214,7 +215,7 @@ def test_picklescan_is_imported_where_a_pickle_is_read_and_not_before() -> None:
 
 
 def test_what_cannot_be_opened_is_passed_over(tmp_path: Path) -> None:
-    folder = write_package(tmp_path / "m", {".mdai/mdai_deploy.py": DEPLOY})
+    folder = write_files(tmp_path / "m", {".mdai/mdai_deploy.py": DEPLOY})
     (folder / "loop.pt").symlink_to("loop.pt")
     os.mkfifo(folder / "pipe.pt")
     assert list(weights.examine(subject_of(folder))) == []

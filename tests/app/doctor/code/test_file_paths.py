@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from app.doctor.code.file_paths import examine
-from tests.doctoring import DEPLOY, examined, found_in, predicting, subject_of, write_package
+from tests.building import write_files
+from tests.doctoring import DEPLOY, examined, found_in, predicting, subject_of
 
 #: Where people's folders lie; no file of this repository names one.
 HOME = "/ho" + "me"
@@ -60,7 +61,7 @@ def test_what_is_no_path_or_is_looked_for_is_silent(tmp_path: Path, body: str) -
 
 
 def test_a_file_that_the_package_has_is_named_in_the_fix(tmp_path: Path) -> None:
-    package = write_package(tmp_path, {DEPLOY: init("self.w = open('HOME/ada/w.txt')"), "w.txt": "1"})
+    package = write_files(tmp_path, {DEPLOY: init("self.w = open('HOME/ada/w.txt')"), "w.txt": "1"})
     [finding] = examine(subject_of(package))
     assert 'os.path.join(os.path.dirname(__file__), "..", "w.txt")' in finding.fix
 
@@ -78,7 +79,7 @@ def test_a_file_that_the_package_has_is_named_in_the_fix(tmp_path: Path) -> None
 )
 def test_a_file_opened_by_its_bare_name_is_told_with_its_path(tmp_path: Path, body: str, where: str) -> None:
     files: dict[str, str | bytes] = {"w.txt": "1", "nets/w.npy": b"1", ".mdai/near.txt": "1"}
-    [finding] = examine(subject_of(write_package(tmp_path, {DEPLOY: init(body), **files})))
+    [finding] = examine(subject_of(write_files(tmp_path, {DEPLOY: init(body), **files})))
     assert finding.code.name == "M018"
     assert f"os.path.join(os.path.dirname(__file__), {where})" in finding.fix
 
@@ -97,7 +98,7 @@ def test_a_file_opened_by_its_bare_name_is_told_with_its_path(tmp_path: Path, bo
     ],
 )
 def test_files_that_are_found_or_made_are_silent(tmp_path: Path, body: str) -> None:
-    package = write_package(tmp_path, {DEPLOY: init(body), "w.txt": "1"})
+    package = write_files(tmp_path, {DEPLOY: init(body), "w.txt": "1"})
     assert list(examine(subject_of(package))) == []
 
 

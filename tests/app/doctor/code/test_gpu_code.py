@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from app.doctor.code.gpu_code import examine
-from tests.doctoring import DEPLOY, examined, found_in, predicting, subject_of, write_package
+from tests.building import write_files
+from tests.doctoring import DEPLOY, examined, found_in, predicting, subject_of
 
 ASKED = "torch.cuda.is_available()"
 
@@ -71,7 +72,7 @@ def test_a_function_that_is_called_after_asking_is_silent(tmp_path: Path) -> Non
 
 def test_a_model_for_cpus_is_told_that_it_always_fails(tmp_path: Path) -> None:
     code = init("self.net = Net().cuda()")
-    package = write_package(tmp_path / "model", {DEPLOY: code, ".mdai/config.yaml": "device_type: cpu\n"})
+    package = write_files(tmp_path / "model", {DEPLOY: code, ".mdai/config.yaml": "device_type: cpu\n"})
     [finding] = examine(subject_of(package))
     assert "every start" in finding.reason
 

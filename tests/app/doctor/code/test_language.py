@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from app.doctor.code.language import examine
-from tests.doctoring import examined, found_in, subject_of, write_package
+from tests.building import write_files
+from tests.doctoring import examined, found_in, subject_of
 
 MODEL = "class MDAIModel:\n    def predict(self, data):\n        return []\n"
 
@@ -34,7 +35,7 @@ def test_a_file_that_the_model_imports_counts_and_one_beside_it_does_not(tmp_pat
 
 
 def test_text_in_another_encoding_is_told(tmp_path: Path) -> None:
-    package = write_package(tmp_path, {".mdai/mdai_deploy.py": MODEL.encode() + 'x = "café"\n'.encode("latin-1")})
+    package = write_files(tmp_path, {".mdai/mdai_deploy.py": MODEL.encode() + 'x = "café"\n'.encode("latin-1")})
     [finding] = examine(subject_of(package))
     assert finding.code.name == "M001" and "UTF-8" in finding.fix
 

@@ -4,18 +4,19 @@ import ast
 from pathlib import Path
 
 from app.doctor.code.script import Script
-from tests.doctoring import DEPLOY, subject_of, write_package
+from tests.building import write_files
+from tests.doctoring import DEPLOY, subject_of
 
 
 def reached(folder: Path, code: str, **files: str) -> set[str]:
     """The names of the functions that run."""
     named = {name.replace("_py", ".py"): text for name, text in files.items()}
-    scripts = subject_of(write_package(folder, {DEPLOY: code, **named})).scripts
+    scripts = subject_of(write_files(folder, {DEPLOY: code, **named})).scripts
     return {function.name for script in scripts for function in script.reached}
 
 
 def only(folder: Path, code: str) -> Script:
-    return subject_of(write_package(folder, {DEPLOY: code})).scripts[0]
+    return subject_of(write_files(folder, {DEPLOY: code})).scripts[0]
 
 
 def test_what_predict_mentions_runs_and_what_nobody_mentions_does_not(tmp_path: Path) -> None:
@@ -47,7 +48,7 @@ def test_a_library_that_the_package_brings_along_is_known_as_one(tmp_path: Path)
         "setup.py": "",
         "own.py": "",
     }
-    subject = subject_of(write_package(tmp_path, files))
+    subject = subject_of(write_files(tmp_path, files))
     assert {script.file.shown: script.is_library for script in subject.scripts} == {
         DEPLOY: False,
         "library/tool.py": True,

@@ -21,7 +21,8 @@ from app.doctor.run.trial import Hosting
 from app.scaffold import write_package as write_template
 from model_loader.environment import EnvironmentRequest
 from model_loader.workdir import RunFolder
-from tests.doctoring import subject_of, write_package
+from tests.building import write_files
+from tests.doctoring import subject_of
 from tests.hosting import PACKAGES, await_true, processes_with, shared_buffers
 from tests.interpreters import cache_with_runtimes
 from tests.trying import model
@@ -47,7 +48,7 @@ def examine(tmp_path: Path) -> Examine:
     def examined(package: str | Path, *, environment: Any = "current", **options: Any) -> list[Finding]:
         trace, before = uuid.uuid4().hex, shared_buffers()
         if isinstance(package, str):
-            package = write_package(tmp_path / "model", {".mdai/mdai_deploy.py": package})
+            package = write_files(tmp_path / "model", {".mdai/mdai_deploy.py": package})
         hosting = Hosting(
             EnvironmentRequest(mode=environment),
             options.pop("cache", tmp_path / "cache"),
@@ -149,7 +150,7 @@ def test_a_model_that_does_not_load_is_one_error(examine: Examine, package: str)
 
 def test_the_place_of_an_error_is_the_last_line_of_the_package_s_own(examine: Examine, tmp_path: Path) -> None:
     """Not the library's that the package called, and also where a module was found by way of `lib`."""
-    folder = write_package(
+    folder = write_files(
         tmp_path / "model",
         {
             ".mdai/mdai_deploy.py": "from lib.parts.weights import load\n\nclass MDAIModel:\n"
@@ -303,7 +304,7 @@ HANGS_ON_PREDICT = "import os, time\n" + QUICK.format("open(os.environ['READY'],
 @pytest.mark.parametrize("source", [HANGS_ON_LOADING, HANGS_ON_PREDICT], ids=["loading", "predicting"])
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, source: str, number: signal.Signals) -> None:
     """While the model loads, and while it predicts."""
-    package = write_package(tmp_path / "model", {".mdai/mdai_deploy.py": source})
+    package = write_files(tmp_path / "model", {".mdai/mdai_deploy.py": source})
     ready, trace = tmp_path / "ready", uuid.uuid4().hex
     environ = {**os.environ, "READY": str(ready), "MDAI_TEST_TRACE": trace}
     with tempfile.TemporaryDirectory(prefix="runs-") as runs:
