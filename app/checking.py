@@ -21,9 +21,8 @@ from app.doctor.run.predictions import examine_run
 from app.doctor.run.trial import Hosting
 from app.doctor.subject import Subject
 from app.interface.labels import read_label_classes
-from app.serving import ending_on_signals, environment_request, open_as_set, read_settings
+from app.serving import built_here, ending_on_signals, environment_request, open_as_set, read_settings
 from app.settings import Settings
-from model_loader.devices import builds_for_gpu
 from model_loader.environment import EnvironmentRequest, ModelEnvironment, build_environment, lock_environment
 from model_loader.errors import ConfigError, EnvironmentBuildError, InstallFailed, PackageError
 from model_loader.export import read_model_json
@@ -126,9 +125,8 @@ class _Checkup:
             self._tell(found)
         if self._subject is None or self._unrun:
             return
-        on_gpu = builds_for_gpu(self._subject.package.config.device_type, self._settings.device, os.environ)
         wants_lock = self._wishes.repairs and self._request.mode == "auto" and _wants_lock(found)
-        request = replace(self._request, gpu=on_gpu, anew=wants_lock)
+        request = replace(built_here(self._request, self._subject.package, self._settings), anew=wants_lock)
         environment = self._built(self._subject, request)
         if self._wishes.repairs:
             if environment is not None and wants_lock and self._locked(self._subject, environment, request):

@@ -11,10 +11,9 @@ import typer
 
 from app.cli import fail
 from app.interface.wording import all_of
-from app.serving import ending_on_signals, environment_request, opened, read_settings
+from app.serving import built_here, ending_on_signals, environment_request, opened, read_settings
 from app.settings import parse_age
 from model_loader.cached import ENVIRONMENTS, KINDS, CachedFolder, cached_folders, prune, size_on_disk
-from model_loader.devices import builds_for_gpu
 from model_loader.environment import ModelEnvironment, build_environment, export_wheels, lock_environment
 from model_loader.errors import EnvironmentBuildError
 from model_loader.home import HOMES
@@ -46,9 +45,7 @@ def show_environment(
         package = opened(source, run, settings)
         for warning in package.warnings:
             _tell(warning)
-        if request.mode == "auto":
-            on_gpu = builds_for_gpu(package.config.device_type, settings.device, os.environ)
-            request = replace(request, gpu=on_gpu)
+        request = built_here(request, package, settings)
         try:
             environment = build_environment(
                 package, request, cache=settings.cache_dir, progress=_tell, environ=os.environ

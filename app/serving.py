@@ -21,7 +21,7 @@ from app.cli import fail
 from app.reloading import Watched, reloading, reopening
 from app.settings import Settings, SettingsError, load_settings, stray_variables
 from app.signals import handling
-from model_loader.devices import DevicePlan, plan_devices
+from model_loader.devices import DevicePlan, builds_for_gpu, plan_devices
 from model_loader.environment import EnvironmentRequest
 from model_loader.errors import DeviceError, PackageError
 from model_loader.launch import preparation
@@ -253,6 +253,13 @@ def environment_request(settings: Settings) -> EnvironmentRequest:
             if environment.is_dir() and not (environment / "bin" / "python").exists():
                 fail(f"--environment: {path} holds no bin/python, so it is no environment of Python's.")
             return replace(request, mode=environment)
+
+
+def built_here(request: EnvironmentRequest, package: ModelPackage, settings: Settings) -> EnvironmentRequest:
+    """`request`, where the environment is built and no worker started: for the device that the model would run on."""
+    if request.mode != "auto":
+        return request
+    return replace(request, gpu=builds_for_gpu(package.config.device_type, settings.device, os.environ))
 
 
 @contextlib.contextmanager
