@@ -125,7 +125,8 @@ class _Checkup:
             self._tell(found)
         if self._subject is None or self._unrun:
             return
-        wants_lock = self._wishes.repairs and self._request.mode == "auto" and _wants_lock(found)
+        wants_lock = self._wishes.repairs and self._request.mode == "auto" and self._subject.is_changeable
+        wants_lock = wants_lock and any(finding.code in requirements.MENDED_BY_A_LOCK for finding in found)
         request = replace(built_here(self._request, self._subject.package, self._settings), anew=wants_lock)
         environment = self._built(self._subject, request)
         if self._wishes.repairs:
@@ -254,10 +255,6 @@ def _unbuilt(error: EnvironmentBuildError, subject: Subject) -> Finding:
     if isinstance(error, InstallFailed):
         return requirements.unresolvable(error, subject)
     return requirements.unbuildable(error, subject)
-
-
-def _wants_lock(found: Iterable[Finding]) -> bool:
-    return any(finding.code in requirements.MENDED_BY_A_LOCK for finding in found)
 
 
 def _say(line: str) -> None:

@@ -13,9 +13,10 @@ import pydicom.data
 import pytest
 
 from tests.building import OWN, write_files, write_wheel
-from tests.doctoring import SILENT
+from tests.doctoring import DEPLOY, SILENT
 from tests.end_to_end.conftest import COMMAND
 from tests.end_to_end.test_env import BASELINE
+from tests.exports import export_files
 from tests.hosting import PACKAGES
 
 pytest_plugins = ("tests.building_places",)
@@ -186,6 +187,16 @@ def test_what_is_safe_is_fixed(check: Check, tmp_path: Path, machine: dict[str, 
     assert not list(package.rglob(".DS_Store")) and not (package / "__MACOSX").exists()
     assert any("requirements.lock" in deed for deed in told(done)["fixed"])
     assert told(check(package, "--fix", "--json", **machine))["fixed"] == []
+
+
+def test_a_version_of_an_export_gets_no_lock_that_nobody_would_find(
+    check: Check, tmp_path: Path, machine: dict[str, str]
+) -> None:
+    """In a folder, too, a version is an archive."""
+    files = {DEPLOY: TINY, ".mdai/requirements.txt": "numpy\npydicom\ntiny\n"}
+    export = write_files(tmp_path / "export", export_files("", {2: files}))
+    done = check(export, "--fix", "--json", **machine)
+    assert told(done)["fixed"] == [] and "R001" in codes(done)
 
 
 def test_an_archive_is_not_changed(check: Check, tmp_path: Path) -> None:
