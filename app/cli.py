@@ -14,7 +14,6 @@ import typer
 
 from app.about import SERVICE, service_version
 from app.options import (
-    WHAT_A_PACKAGE_IS,
     CacheOption,
     DeviceOption,
     EnvironmentOption,
@@ -23,6 +22,7 @@ from app.options import (
     ModelVersionOption,
     OfflineOption,
     Package,
+    PackageIfAny,
     PredictTimeoutOption,
     PythonOption,
     Scope,
@@ -30,6 +30,7 @@ from app.options import (
     Text,
     TorchOption,
     WheelhouseOption,
+    flag,
     option,
 )
 
@@ -159,10 +160,9 @@ def serve(
     ] = None,
     hide_tracebacks: Annotated[
         bool | None,
-        typer.Option(
+        flag(
             "--hide-tracebacks",
-            help="Answer with an error id in place of the model's traceback and exception text; the log has them.",
-            show_default=False,
+            "Answer with an error id in place of the model's traceback and exception text; the log has them.",
         ),
     ] = None,
     api_key_file: Annotated[
@@ -182,15 +182,14 @@ def serve(
     ] = None,
     strict: Annotated[
         bool | None,
-        typer.Option("--strict", help="Judge outputs exactly as the reference server does.", show_default=False),
+        flag("--strict", "Judge outputs exactly as the reference server does."),
     ] = None,
     reload: Annotated[
         bool | None,
-        typer.Option(
+        flag(
             "--reload",
-            help="For authors: start the model anew when a file of the package changes, and build its environment"
+            "For authors: start the model anew when a file of the package changes, and build its environment"
             " anew where its requirements do.",
-            show_default=False,
         ),
     ] = None,
     model_root: ModelRootOption = None,
@@ -228,19 +227,15 @@ def serve(
 
 @cli.command(short_help="Build a package's environment and show what is in it.")
 def env(
-    package: Annotated[
-        Path | None,
-        typer.Argument(metavar="PACKAGE", help=WHAT_A_PACKAGE_IS, show_default=False),
-    ] = None,
+    package: PackageIfAny = None,
     environment: EnvironmentOption = None,
     python: PythonOption = None,
     lock: Annotated[
         bool,
-        typer.Option(
+        flag(
             "--lock",
-            help="Write .mdai/requirements.lock: exact versions and hashes of everything, from now on installed"
+            "Write .mdai/requirements.lock: exact versions and hashes of everything, from now on installed"
             " instead of requirements.txt. For an archive it is printed.",
-            show_default=False,
         ),
     ] = False,
     wheelhouse: Annotated[
@@ -264,17 +259,14 @@ def env(
     cache_dir: CacheOption = None,
     list_cache: Annotated[
         bool,
-        typer.Option(
-            "--list", help="List the cache: environments, homes of models; size, last use.", show_default=False
-        ),
+        flag("--list", "List the cache: environments, homes of models; size, last use."),
     ] = False,
     prune: Annotated[
         bool,
-        typer.Option(
+        flag(
             "--prune",
-            help="Delete from the cache what was not used for a while: environments, and homes of models with what"
+            "Delete from the cache what was not used for a while: environments, and homes of models with what"
             " these have downloaded. What a running server uses stays.",
-            show_default=False,
         ),
     ] = False,
     unused_for: Annotated[
@@ -327,10 +319,7 @@ def env(
 
 @cli.command(short_help="Find out what is wrong with a package, and why.")
 def check(
-    package: Annotated[
-        Path | None,
-        typer.Argument(metavar="PACKAGE", help=WHAT_A_PACKAGE_IS, show_default=False),
-    ] = None,
+    package: PackageIfAny = None,
     inputs: Annotated[
         list[Path] | None,
         typer.Option(
@@ -352,13 +341,9 @@ def check(
     run: Annotated[bool, typer.Option("--run/--no-run", help="Build the environment and run the model, too.")] = True,
     fix: Annotated[
         bool,
-        typer.Option(
-            "--fix",
-            help="Correct what is safe: keys and names in the configuration, junk, a lock for open requirements.",
-            show_default=False,
-        ),
+        flag("--fix", "Correct what is safe: keys and names in the configuration, junk, a lock for open requirements."),
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.", show_default=False)] = False,
+    json: Annotated[bool, flag("--json", "Print JSON, for programs.")] = False,
     explain: Annotated[Text, option("--explain", "Say what a code stands for, and nothing else.", "CODE")] = None,
     environment: EnvironmentOption = None,
     python: PythonOption = None,

@@ -8,14 +8,21 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-WHAT_A_PACKAGE_IS = "A .zip, a .tar.gz or a folder with .mdai/ in it, or a platform export."
+_WHAT_A_PACKAGE_IS = "A .zip, a .tar.gz or a folder with .mdai/ in it, or a platform export."
 
-Package = Annotated[Path, typer.Argument(metavar="PACKAGE", help=WHAT_A_PACKAGE_IS, show_default=False)]
+_PACKAGE = typer.Argument(metavar="PACKAGE", help=_WHAT_A_PACKAGE_IS, show_default=False)
+Package = Annotated[Path, _PACKAGE]
+PackageIfAny = Annotated[Path | None, _PACKAGE]
 
 
 def option(name: str, help_text: str, metavar: str) -> Any:
     """An option whose text `Settings` reads; without it, MDAI_MODEL_<NAME> in the environment or the default count."""
     return typer.Option(name, help=help_text, metavar=metavar, show_default=False)
+
+
+def flag(name: str, help_text: str) -> Any:
+    """An option without a value."""
+    return typer.Option(name, help=help_text, show_default=False)
 
 
 Text = str | None
@@ -51,9 +58,7 @@ TorchOption = Annotated[
 ]
 OfflineOption = Annotated[
     bool | None,
-    typer.Option(
-        "--offline", help="Use no network: install from --wheelhouse and from uv's cache only.", show_default=False
-    ),
+    flag("--offline", "Use no network: install from --wheelhouse and from uv's cache only."),
 ]
 ModelRootOption = Annotated[
     Text, option("--model-root", "Folder inside the package that holds .mdai, where there are several.", "PATH")
