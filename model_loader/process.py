@@ -232,7 +232,7 @@ class WorkerProcess:
             self._channel_ended(is_spoiled=False)
             raise
         self.state = WorkerState.BUSY
-        self._memory_kills_before = _memory_kills.now()
+        self._memory_kills_before = _memory_kills.lately()
         self.predictions = number
         return self._expect(timeout, late)
 

@@ -48,6 +48,17 @@ def test_each_kill_for_memory_explains_one_death_and_earlier_ones_none(tmp_path:
     ]
 
 
+def test_a_count_for_every_request_is_read_once_a_second(tmp_path: Path) -> None:
+    kernel, moment = Kernel(tmp_path, 2), 100.0
+    count = KillCount(kernel.cgroup, kernel.mounts, kernel.vmstat, clock=lambda: moment)
+    assert count.lately() == 5
+    kernel.killed(6)
+    moment = 100.9
+    assert (count.lately(), count.now()) == (5, 6)
+    moment = 101.0
+    assert count.lately() == 6
+
+
 def test_where_nothing_is_counted_nothing_is_claimed(tmp_path: Path) -> None:
     count = KillCount(tmp_path / "none", tmp_path, tmp_path / "none")
     assert count.now() is None
