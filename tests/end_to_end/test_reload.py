@@ -29,6 +29,7 @@ def test_an_edit_is_served_an_error_is_shown_and_its_correction_is_tried_at_once
     deploy = folder / ".mdai/mdai_deploy.py"
     service = serve(folder, *OPTIONS, "--spare-workers", "1").wait_until_ready()
     assert notes(service) == "one"
+    service.wait_for_line("is loaded as a spare")  # else it is what reads the error first
     home = service.cache / "homes"
     homes = os.listdir(home)  # noqa: PTH208
 
