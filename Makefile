@@ -8,7 +8,7 @@ OPTIONS ?=
 UPGRADE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-environments chaos chaos-short soak fuzz lint serve lock test-build test-image clean
+.PHONY: help demo test test-environments chaos chaos-short soak fuzz lint audit serve lock test-build test-image clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ lint: $(INSTALLED)  ## Style, formatting, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+audit: $(INSTALLED) $(VENV)-audit/.installed  ## What is known against the locked packages; exit code 3 where that cannot be told
+	@$(BIN)/python tools/audit.py $(VENV)-audit/bin/pip-audit $(OPTIONS) requirements.lock requirements.server.lock requirements.build.lock
+
 serve: $(INSTALLED)  ## Serve MODEL=package (default: the example); OPTIONS="--port 8000" and so on
 	@$(BIN)/mdai-model serve $(MODEL) $(OPTIONS)
 
@@ -53,13 +56,19 @@ test-image: $(INSTALLED)  ## The same with the CPU image itself, built and run f
 	@tools/test_image.sh $(BIN)/python
 
 clean:  ## Remove the environment and everything generated
-	rm -rf $(VENV) $(VENV)-fuzz dist demo.png .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-fuzz $(VENV)-audit dist demo.png .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What it brings conflicts with nothing, and is a dozen packages that nothing else needs.
 $(VENV)-fuzz/.installed: $(INSTALLED)
 	@$(BIN)/python -m venv --clear $(VENV)-fuzz
 	@$(VENV)-fuzz/bin/python -m pip -qq --disable-pip-version-check install 'schemathesis>=4,<5' 'msgpack>=1.1,<2'
+	@touch $@
+
+# Likewise: it looks at the locks and at nothing that is installed.
+$(VENV)-audit/.installed: $(INSTALLED)
+	@$(BIN)/python -m venv --clear $(VENV)-audit
+	@$(VENV)-audit/bin/python -m pip -qq --disable-pip-version-check install 'pip-audit>=2.7,<3'
 	@touch $@
 
 $(INSTALLED): requirements.lock pyproject.toml tools/setup.sh

@@ -156,6 +156,7 @@ def test_make_without_a_target_lists_the_targets() -> None:
         "soak",
         "fuzz",
         "lint",
+        "audit",
         "serve",
         "lock",
         "test-build",
