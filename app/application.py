@@ -12,10 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.about import SERVICE, service_version
-from app.api_keys import api_keys
+from app.api_keys import ApiKeys, api_keys
 from app.body_budget import BodyBudget
 from app.credentials import KeyCheck
-from app.exchange import Exchange, FrontDoor
+from app.exchange import Exchange, FrontDoor, Tracing
 from app.loaded_files import LoadedFiles
 from app.logs import request_id
 from app.metrics import PREDICT, Metrics
@@ -34,13 +34,22 @@ from model_loader.package import ModelPackage
 _PREDICTS = [path.strip("/") for path in PATHS]
 
 
-def create_app(settings: Settings, predictor: Predictor, package: ModelPackage, folder: Path) -> FrontDoor:
+def create_app(
+    settings: Settings,
+    predictor: Predictor,
+    package: ModelPackage,
+    folder: Path,
+    *,
+    keys: ApiKeys | None = None,
+    tracing: Tracing | None = None,
+) -> FrontDoor:
     """The ASGI application that serves `package` with the workers of `predictor`.
 
     Files that are loaded ahead of their requests lie in `folder`, which is made when there are any.
 
-    `predictor` is started and stopped with the application, and may still load while requests are answered.
-    Raises SettingsError where the API keys that `settings` names cannot be used.
+    `predictor` is started and stopped with the application, and may still load while requests are answered; `tracing`
+    follows the requests and is closed with it. `keys` are those that `settings` names, where they have been read.
+    Raises SettingsError where they have not and cannot be used.
     """
 
     metrics = Metrics()
@@ -52,8 +61,10 @@ def create_app(settings: Settings, predictor: Predictor, package: ModelPackage, 
             yield
         finally:
             await predictor.stop(settings.grace)
+            if tracing is not None:
+                await tracing.close()
 
-    keys = api_keys(settings)
+    keys = api_keys(settings) if keys is None else keys
     app = FastAPIOffline(
         title=package.name,
         version=service_version(),
@@ -89,6 +100,7 @@ def create_app(settings: Settings, predictor: Predictor, package: ModelPackage, 
         KeyCheck(keys),
         places=_places(direct, app, *routers),
         metrics=metrics,
+        tracing=tracing,
         hide_tracebacks=settings.hide_tracebacks,
     )
 

@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from typing import Protocol
 from urllib.parse import quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -97,6 +98,9 @@ class Exchange:
             message = {"type": "http.response.body", "body": b"", "more_body": False}
         await self._send(message)
 
+    def taken_by(self, worker: int) -> None:
+        """The worker of that number has got the request; whoever wants to know overrides this."""
+
     async def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """Send a whole response."""
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
@@ -111,11 +115,23 @@ class Exchange:
                 patience.renew()
 
 
+class Tracing(Protocol):
+    """What follows requests for somebody outside: each is an `exchange` of its own kind, and told when it has ended."""
+
+    exchange: type[Exchange]
+
+    def ended(self, exchange: Exchange, *, is_known: bool) -> None:
+        """`is_known`: the path is one that is served, and says nothing of anybody."""
+
+    async def close(self) -> None:
+        """Nothing ends any more."""
+
+
 class FrontDoor:
     """The ASGI application: `direct` maps exact paths to what serves them, every other path goes to `app`.
 
     `admit` looks at each request first and raises where it goes no further. `places` names, for each path, the route
-    that it is counted under; paths that are not there are told nowhere.
+    that it is counted under; paths that are not there are told nowhere. `tracing` follows requests, if it is there.
     """
 
     def __init__(
@@ -126,6 +142,7 @@ class FrontDoor:
         *,
         places: Mapping[str, str],
         metrics: Metrics,
+        tracing: Tracing | None = None,
         hide_tracebacks: bool = False,
     ) -> None:
         self.app = app
@@ -133,13 +150,15 @@ class FrontDoor:
         self._admit = admit
         self._places = places
         self._metrics = metrics
+        self._tracing = tracing
+        self._exchange = Exchange if tracing is None else tracing.exchange
         self._hides = hide_tracebacks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        exchange = Exchange(scope, receive, send)
+        exchange = self._exchange(scope, receive, send)
         token = current_request_id.set(exchange.request_id)
         place = self._places.get(exchange.path, "other")
         self._metrics.began(place)
@@ -157,7 +176,10 @@ class FrontDoor:
             await self._fail(exchange, error)
         finally:
             self._metrics.ended(place, exchange)
-            _write_access_line(exchange, is_known=exchange.path in self._places)
+            is_known = exchange.path in self._places
+            _write_access_line(exchange, is_known=is_known)
+            if self._tracing is not None:
+                self._tracing.ended(exchange, is_known=is_known)
             current_request_id.reset(token)
 
     async def _delegate(self, exchange: Exchange) -> None:

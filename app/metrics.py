@@ -10,7 +10,7 @@ import platform
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from app.about import API_VERSION, service_version
@@ -82,6 +82,11 @@ class Served(Protocol):
     timings: dict[str, float]
 
 
+def stages_of(timings: Mapping[str, float]) -> Iterable[tuple[str, float]]:
+    """The stages in `timings`, which a package can have a hand in: what is no stage or can be no time is left out."""
+    return ((stage, seconds) for stage, seconds in timings.items() if stage in STAGES and 0 <= seconds < _LONGEST)
+
+
 class Histogram:
     """Observations by size: `bounds` are the buckets' upper ends, without the infinite one."""
 
@@ -132,10 +137,8 @@ class Metrics:
         self._duration.observe(time.perf_counter() - served.started_at)
         self._received.observe(served.received)
         self._sent.observe(served.sent)
-        for stage, seconds in served.timings.items():
-            # A package can write what its worker says: only what can be a time is counted.
-            if (histogram := self._stages.get(stage)) and 0 <= seconds < _LONGEST:
-                histogram.observe(seconds)
+        for stage, seconds in stages_of(served.timings):
+            self._stages[stage].observe(seconds)
 
     def text(self, facts: Mapping[str, Any], accept: str) -> tuple[bytes, str]:
         """Everything, with the pool's `facts`, in the form that `accept` asks for, and the form's media type.

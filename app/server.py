@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import ssl
 from collections.abc import Iterator
@@ -10,11 +11,12 @@ from pathlib import Path
 
 import uvicorn
 
+from app.access import Access
 from app.application import create_app
 from app.protocol import http_protocol
 from app.settings import Settings
 from app.signals import handling
-from app.tls import server_tls
+from app.tracing import tracing_asked_for
 from model_loader.package import ModelPackage
 from model_loader.pool import WorkerPool
 
@@ -62,13 +64,13 @@ class _Config(uvicorn.Config):
         self.ssl = self.tls
 
 
-def http_server(settings: Settings, pool: WorkerPool, package: ModelPackage, files: Path) -> Server:
+def http_server(settings: Settings, access: Access, pool: WorkerPool, package: ModelPackage, files: Path) -> Server:
     """What answers, with `serve(sockets=[listener])` on the main thread, until a signal ends it.
 
     `files` is the folder for those that are loaded ahead of their requests.
     """
     config = _Config(
-        create_app(settings, pool, package, files),
+        create_app(settings, pool, package, files, keys=access.keys, tracing=tracing_asked_for(os.environ)),
         lifespan="on",
         ws="none",
         http=http_protocol(settings.read_timeout),
@@ -77,5 +79,5 @@ def http_server(settings: Settings, pool: WorkerPool, package: ModelPackage, fil
         server_header=False,
         timeout_graceful_shutdown=round(settings.grace + _LAST_ANSWERS_SECONDS),
     )
-    config.tls = server_tls(settings)
+    config.tls = access.tls
     return Server(config, pool, settings.grace)

@@ -32,6 +32,7 @@ from model_loader.workdir import RunFolder
 from model_loader.worker_user import UserError, WorkerUser, named_user
 
 if TYPE_CHECKING:
+    from app.access import Access
     from app.server import Server
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def run_server(source: Path, options: Mapping[str, Any]) -> None:
     """Serve `source` until SIGINT or SIGTERM; exit code 2 and a sentence where it cannot be served."""
     settings = read_settings(options)
     logs.configure(settings.log_level, settings.log_format, model_output=settings.model_output == "log")
-    doubts = checked_access(settings)
+    access = checked_access(settings)
     user = _worker_user(settings)
     request = environment_request(settings)
     with ending_on_signals(), RunFolder() as run:
@@ -50,7 +51,7 @@ def run_server(source: Path, options: Mapping[str, Any]) -> None:
         if package.version is not None:
             log.info("%s", _export_line(package))
         choose_devices = _devices(package, settings)
-        for warning in (*stray_variables(), *doubts, *package.warnings, *_ignored(package, settings)):
+        for warning in (*stray_variables(), *access.doubts, *package.warnings, *_ignored(package, settings)):
             log.warning("%s", warning)
         with _listening(settings) as listener:
             if user is None and os.geteuid() == 0:
@@ -70,7 +71,7 @@ def run_server(source: Path, options: Mapping[str, Any]) -> None:
                 upkeep=Upkeep(settings.spare_workers, settings.max_requests_per_worker, settings.worker_memory),
             )
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_serve(settings, pool, package, listener, watched, run.path / "loaded"))
+                runner.run(_serve(settings, access, pool, package, listener, watched, run.path / "loaded"))
             log.info("stopped")
 
 
@@ -95,6 +96,7 @@ def _preparation(
 
 async def _serve(
     settings: Settings,
+    access: "Access",
     pool: WorkerPool,
     package: ModelPackage,
     listener: socket.socket,
@@ -106,7 +108,7 @@ async def _serve(
     with _stoppable() as hand_over:
         try:
             await pool.start()
-            server = await asyncio.to_thread(_http_server, settings, pool, package, files)
+            server = await asyncio.to_thread(_http_server, settings, access, pool, package, files)
             hand_over(server)
             listener.listen()  # whoever reads the next line may connect
             scheme = "https" if settings.tls_cert else "http"
@@ -119,10 +121,12 @@ async def _serve(
             await pool.stop(0)
 
 
-def _http_server(settings: Settings, pool: WorkerPool, package: ModelPackage, files: Path) -> "Server":
+def _http_server(
+    settings: Settings, access: "Access", pool: WorkerPool, package: ModelPackage, files: Path
+) -> "Server":
     from app.server import http_server  # slow to import, and not needed where something is wrong
 
-    server = http_server(settings, pool, package, files)
+    server = http_server(settings, access, pool, package, files)
     gc.freeze()  # what is loaded stays: no search for garbage need look at it again
     gc.enable()
     return server
@@ -157,15 +161,12 @@ def read_settings(options: Mapping[str, Any]) -> Settings:
         fail(str(error))
 
 
-def checked_access(settings: Settings) -> list[str]:
-    """Warnings about API keys; ends with a sentence where these, or certificate and key, cannot be used."""
-    from app.api_keys import api_keys, doubts_about_keys
-    from app.tls import server_tls
+def checked_access(settings: Settings) -> "Access":
+    """API keys, certificate and key; ends with a sentence where these cannot be used."""
+    from app.access import Access
 
     try:
-        server_tls(settings)
-        api_keys(settings)
-        return doubts_about_keys(settings)
+        return Access.as_set(settings)
     except SettingsError as error:
         fail(str(error))
 

@@ -274,6 +274,8 @@ class WorkerPool:
         reply.add_done_callback(lambda _: self._replied(worker, time.perf_counter() - began))
         if request.inputs is not None:
             request.inputs.used_until(reply)
+        if request.taken_by is not None:
+            request.taken_by(worker.number)
         return reply
 
     def _replied(self, worker: WorkerProcess, seconds: float) -> None:

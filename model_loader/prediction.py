@@ -1,6 +1,7 @@
 """What a pool is asked, and what it answers."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +27,7 @@ class PredictRequest:
     """One request: its body as msgpack in a shared buffer, the form of the answer, an id for the logs.
 
     `timeout` bounds its wait in line and its predict together, in seconds; None: only the operator's own limit counts.
-    `inputs` are the files that it names by their paths.
+    `inputs` are the files that it names by their paths. `taken_by` is told the number of the worker that has got it.
     """
 
     body: SharedBuffer
@@ -34,6 +35,7 @@ class PredictRequest:
     request_id: str
     timeout: float | None = None
     inputs: LoadedInputs | None = None
+    taken_by: Callable[[int], None] | None = None
 
 
 class Prediction:

@@ -17,7 +17,7 @@ from typing import Self
 
 _PREFIX = "mdai-model-"
 _LOCK = "lock"
-_OF_THE_SERVER = ("MDAI_MODEL_", "PIP_", "UV_")
+_OF_THE_SERVER = ("MDAI_MODEL_", "OTEL_", "PIP_", "UV_")
 #: What a lock holds, so that a stranger's folder of a similar name is told from a run's.
 _CLAIM = b"a run of mdai-model; the next one removes this folder when nobody holds this lock\n"
 
@@ -120,7 +120,7 @@ def worker_environment(
 ) -> dict[str, str]:
     """The variables a worker starts with; `extra` (the config's `env`, then the device's) wins over what is inherited.
 
-    Left out are the server's own settings, those of its installers (addresses of indexes hold passwords) and what
+    Left out are the server's own settings, those of its installers and of its traces (both hold passwords) and what
     points into its Python; programs that the package starts find the package's Python first.
     """
     kept = {

@@ -27,6 +27,6 @@ lock() {
 lock requirements.lock "Everything that make installs" pyproject.toml --extra dev "$@"
 # Images are made with the versions that the tests ran with.
 as_tested=(--constraint requirements.lock --no-annotate)
-lock requirements.server.lock "What an image of the server holds" pyproject.toml "${as_tested[@]}"
+lock requirements.server.lock "What an image of the server holds" pyproject.toml --extra otel "${as_tested[@]}"
 sed -n 's/^requires = \["\(.*\)"\]$/\1/p' pyproject.toml |
     lock requirements.build.lock "What the server is built with in an image" - "${as_tested[@]}"

@@ -71,7 +71,9 @@ class PredictRoute:
             _tell_doubts(exchange, summary.warnings)
             form = wanted_by(exchange.headers.get(b"accept", b"")).prediction
             async with await self._files_named_in(summary) as inputs:
-                request = PredictRequest(body, form, exchange.request_id, timeout=timeout, inputs=inputs)
+                request = PredictRequest(
+                    body, form, exchange.request_id, timeout=timeout, inputs=inputs, taken_by=exchange.taken_by
+                )
                 with UntilHangUp(exchange), await self._predictor.predict(request) as prediction:
                     body.close()
                     share.give_back()

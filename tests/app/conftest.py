@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 
 from app.application import create_app
-from app.exchange import FrontDoor
+from app.exchange import FrontDoor, Tracing
 from app.protocol import http_protocol
 from app.settings import Settings
 from model_loader.config import ModelConfig
@@ -129,8 +129,8 @@ def package(tmp_path: Path) -> ModelPackage:
 def make_app(pool: FakePool, package: ModelPackage, tmp_path: Path) -> Callable[..., FrontDoor]:
     """The application, with options, and with another package where one is given."""
 
-    def make(*, package: ModelPackage = package, **options: Any) -> FrontDoor:
-        return create_app(Settings(**options), pool, package, tmp_path / "loaded")
+    def make(*, package: ModelPackage = package, tracing: Tracing | None = None, **options: Any) -> FrontDoor:
+        return create_app(Settings(**options), pool, package, tmp_path / "loaded", tracing=tracing)
 
     return make
 
@@ -181,7 +181,9 @@ def _served(app: FrontDoor, read_timeout: float) -> Iterator[SimpleNamespace]:
 def serve(make_app: Callable[..., FrontDoor]) -> Iterator[Callable[..., SimpleNamespace]]:
     """Starts a real server on a free port of 127.0.0.1; gives its host, port, url and `call`."""
     with contextlib.ExitStack() as stack:
-        yield lambda **options: stack.enter_context(_served(make_app(**options), Settings(**options).read_timeout))
+        yield lambda tracing=None, **options: stack.enter_context(
+            _served(make_app(tracing=tracing, **options), Settings(**options).read_timeout)
+        )
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ import pytest
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from tests.collector import collecting
+
 CODE = """
 import os, sys, pydicom, io
 class MDAIModel:
@@ -103,14 +105,18 @@ def ask_everything(service: Any) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--hide-tracebacks", "--strict")], ids=["", "hidden"])
-def test_nothing_of_a_request_is_logged_or_counted(
+def test_nothing_of_a_request_is_logged_counted_or_traced(
     serve: Callable[..., Any], package: Callable[..., Path], options: tuple[str, ...]
 ) -> None:
-    service = serve(package(CODE), "--environment", "current", "--log-format", "json", "--log-level", "debug", *options)
-    ask_everything(service)
-    until_ready(service)
-    told = {path: service.get(path) for path in ("/metrics", "/info", "/ready", "/", "/docs", "/openapi.json")}
-    assert service.stop() == 0
+    asked = ("--environment", "current", "--log-format", "json", "--log-level", "debug", *options)
+    with collecting() as collector:
+        service = serve(package(CODE), *asked, environ={"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url})
+        ask_everything(service)
+        until_ready(service)
+        told = {path: service.get(path) for path in ("/metrics", "/info", "/ready", "/", "/docs", "/openapi.json")}
+        assert service.stop() == 0
+        assert len(collector.spans("POST /predict")) >= 20
+    assert [canary for canary in CANARIES if canary.encode() in collector.raw] == [], "spans"
     records = [json.loads(line) for line in service.lines]
     own = [line for line in records if line["logger"] != "model"]
     assert [line for line in own if any(canary in json.dumps(line) for canary in CANARIES)] == []
@@ -119,8 +125,8 @@ def test_nothing_of_a_request_is_logged_or_counted(
         assert not any(canary in answer.text + str(answer.headers) for canary in CANARIES), path
     model = [line for line in records if line["logger"] == "model"]
     assert any(NAME in line["message"] for line in model), "the model may say what it likes in its own stream"
-    asked = {line["request_id"] for line in own if line["message"] == "POST /predict 200"}
-    assert asked <= {line["request_id"] for line in model if "unfinished" in line["message"]}
+    answered = {line["request_id"] for line in own if line["message"] == "POST /predict 200"}
+    assert answered <= {line["request_id"] for line in model if "unfinished" in line["message"]}
     assert 'problem="worker-died"' in told["/metrics"].text
 
 

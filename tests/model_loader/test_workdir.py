@@ -219,6 +219,7 @@ def test_a_worker_inherits_the_environment_less_what_is_the_servers(tmp_path: Pa
         "MDAI_MODEL_PORT": "1",
         "PIP_INDEX_URL": "https://user:secret@index.example/simple",
         "UV_INDEX_OURS_PASSWORD": "secret",
+        "OTEL_EXPORTER_OTLP_HEADERS": "secret",
         "MDAI_OTHER": "kept",
         "PYTHONPATH": "server",
         "PYTHONHOME": "server",
