@@ -1,22 +1,85 @@
-"""HTTPS: the certificate and its key, checked before the service listens."""
+"""HTTPS: the certificate and its key, checked before the service listens, and read again when they are renewed."""
 
+import logging
 import ssl
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from app.settings import Settings, SettingsError
+
+_LOOK_AGAIN_SECONDS = 1.0
+log = logging.getLogger(__name__)
+
+#: What tells a file from the one that was in its place: a link that is set anew leads to another one.
+_Identity = tuple[int, int, int, int]
 
 
 class _Encrypted(Exception):
     pass
 
 
-def server_tls(settings: Settings) -> ssl.SSLContext | None:
-    """What encrypts connections, or None for plain HTTP. Raises SettingsError where the files cannot be used."""
+def server_tls(settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> ssl.SSLContext | None:
+    """What encrypts connections, or None for plain HTTP. Raises SettingsError where the files cannot be used.
+
+    A connection gets the certificate that was in its file at most a second before.
+    """
     if settings.tls_cert is None:
         if settings.tls_key is not None:
             raise SettingsError("--tls-key belongs to a certificate: name that with --tls-cert.")
         return None
-    return _context(settings.tls_cert, settings.tls_key)
+    return _Renewing(settings.tls_cert, settings.tls_key, clock).context
+
+
+class _Renewing:
+    """A certificate whose files are looked at when somebody connects, once a second at most.
+
+    Files that cannot be used change nothing: the certificate of before stays, the log says so once, and they are tried
+    again. `context` is for the listener; each connection gets, as its handshake begins, the newest one in its place.
+    """
+
+    def __init__(self, cert: Path, key: Path | None, clock: Callable[[], float]) -> None:
+        self._cert, self._key = cert, key
+        self._clock = clock
+        self._seen = self._identities()
+        self.context = self._newest = _context(cert, key)
+        self.context.sni_callback = self._begin  # called without a name too
+        self._looked_at = clock()
+        self._complaint = ""
+
+    def _begin(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        now = self._clock()
+        if now - self._looked_at >= _LOOK_AGAIN_SECONDS:
+            self._looked_at = now
+            self._look_again()
+        connection.context = self._newest
+
+    def _look_again(self) -> None:
+        found = self._identities()
+        if found == self._seen:
+            self._complaint = ""
+            return
+        try:
+            self._newest = _context(self._cert, self._key)
+        except (SettingsError, OSError, ValueError) as error:
+            if str(error) != self._complaint:
+                self._complaint = str(error)
+                log.error("The certificate of before stays in use, for its files hold no new one: %s", error)
+            return
+        self._seen, self._complaint = found, ""
+        log.info("The certificate was read again, from %s", self._cert)
+
+    def _identities(self) -> list[_Identity | None]:
+        return [_identity(file) for file in (self._cert, self._key) if file is not None]
+
+
+def _identity(file: Path) -> _Identity | None:
+    """None where there is no such file, which reading it will explain."""
+    try:
+        status = file.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _context(cert: Path, key: Path | None) -> ssl.SSLContext:
