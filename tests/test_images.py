@@ -64,7 +64,7 @@ def test_an_image_runs_as_a_user_behind_an_init_and_tells_its_health(name: str) 
     assert stage["USER"] == "10001:0"
     assert stage["ENTRYPOINT"] == '["/usr/bin/tini", "--", "/opt/server/bin/mdai-model"]'
     assert stage["CMD"] == '["serve", "/model"]'
-    assert "/healthz" in stage["HEALTHCHECK"] and "CMD [" in stage["HEALTHCHECK"]
+    assert stage["HEALTHCHECK"].endswith('CMD ["/opt/server/bin/python", "-I", "-m", "app.probe"]')
     assert stage["EXPOSE"] == "6324"
 
 

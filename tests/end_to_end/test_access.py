@@ -15,10 +15,12 @@ import httpx2 as httpx
 import msgpack
 import psutil
 import pytest
+import yaml
 
 from tests.certificates import make_certificate
 from tests.end_to_end.conftest import COMMAND
 
+REPOSITORY = Path(__file__).parents[2]
 Serve = Callable[..., Any]
 Write = Callable[..., Path]
 
@@ -76,12 +78,26 @@ def test_the_model_finds_no_secret_of_the_server_s(
     assert msgpack.unpackb(answer.content)[0]["note"] == "MODELS_OWN_TOKEN"
 
 
-def health_check_of_images(variables: dict[str, str]) -> int:
-    """The exit code of the line in Dockerfile.cpu."""
-    text = (Path(__file__).parents[2] / "Dockerfile.cpu").read_text()
-    (command,) = re.findall(r"^HEALTHCHECK .*CMD (\[.*\])$", text, re.MULTILINE)
-    _, *arguments = json.loads(command)
-    return subprocess.run([sys.executable, *arguments], env=variables, capture_output=True, timeout=60).returncode
+def health_checks() -> dict[str, list[str]]:
+    """What images and docker-compose.yml run to ask for health, without the interpreter."""
+    found = {}
+    for name in ("Dockerfile.cpu", "Dockerfile.gpu"):
+        (command,) = re.findall(r"^HEALTHCHECK .*CMD (\[.*\])$", (REPOSITORY / name).read_text(), re.MULTILINE)
+        found[name] = ["CMD", *json.loads(command)]
+    composed = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())
+    found["docker-compose.yml"] = composed["services"]["cpu"]["healthcheck"]["test"]
+    assert all(command[:2] == ["CMD", "/opt/server/bin/python"] for command in found.values())
+    return {name: command[2:] for name, command in found.items()}
+
+
+def is_healthy(variables: dict[str, str]) -> bool:
+    """What the health checks of images and docker-compose.yml say, which is the same."""
+    codes = {
+        name: subprocess.run([sys.executable, *arguments], env=variables, capture_output=True, timeout=60).returncode
+        for name, arguments in health_checks().items()
+    }
+    assert set(codes.values()) in ({0}, {1}), codes
+    return set(codes.values()) == {0}
 
 
 def test_with_a_certificate_every_request_is_encrypted(serve: Serve, package: Write, tmp_path: Path) -> None:
@@ -95,8 +111,8 @@ def test_with_a_certificate_every_request_is_encrypted(serve: Serve, package: Wr
         assert f"{service.url}/predict" in client.get("/").text
         body = msgpack.packb({"files": [{"content": bytes(20_000_000), "content_type": "application/dicom"}]})
         assert client.post("/predict", content=body, headers=MSGPACK).status_code == 200
-    assert health_check_of_images({"MDAI_MODEL_TLS_CERT": str(made.cert), "MDAI_MODEL_PORT": str(port)}) == 0
-    assert health_check_of_images({"MDAI_MODEL_PORT": str(port)}) == 1
+    assert is_healthy({"MDAI_MODEL_TLS_CERT": str(made.cert), "MDAI_MODEL_PORT": str(port)})
+    assert is_healthy({"MDAI_MODEL_PORT": str(port)}), "the certificate may have been named with --tls-cert"
     with pytest.raises(httpx.ConnectError):
         httpx.get(service.url, verify=ssl.create_default_context())
     with pytest.raises(httpx.HTTPError):
@@ -104,8 +120,22 @@ def test_with_a_certificate_every_request_is_encrypted(serve: Serve, package: Wr
     with socket.create_connection(("127.0.0.1", port)) as knocking:
         knocking.sendall(b"\x00" * 100)
         assert b"HTTP" not in knocking.recv(1000)
+    new = make_certificate(tmp_path, "new")
+    for file, renewed in zip(made, new, strict=True):
+        renewed.rename(file)
+    while ssl.get_server_certificate(("127.0.0.1", port)) != made.cert.read_text():  # within a second
+        pass
     assert service.stop() == 0
     assert "Traceback" not in service.output and " ERROR " not in service.output
+
+
+def test_the_health_checks_agree_over_plain_http_and_say_when_nobody_answers(serve: Serve, package: Write) -> None:
+    service = serve(package(CURIOUS), "--environment", "current")
+    variables = {"MDAI_MODEL_PORT": service.url.rpartition(":")[2]}
+    for proxies in ({}, {"http_proxy": "http://127.0.0.1:1", "https_proxy": "http://127.0.0.1:1"}):
+        assert is_healthy(variables | proxies)
+    assert service.stop() == 0
+    assert not is_healthy(variables)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on this machine")
