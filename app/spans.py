@@ -104,7 +104,7 @@ class SpanTracing:
         """The caller's span; its `tracestate`, which may say anything, goes no further."""
         if not exchange.trace_id:
             return Context()
-        return self._context.extract({"traceparent": exchange.headers[b"traceparent"].decode()}, Context())
+        return self._context.extract({"traceparent": exchange.headers[b"traceparent"].decode("latin-1")}, Context())
 
 
 def stages_in_time(exchange: TracedExchange, ended_at: float) -> Iterator[tuple[str, float, float]]:

@@ -41,7 +41,7 @@ async def main():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         try:
-            await serving._serve(None, Pool(), None, listener, None, None)
+            await serving._serve(None, None, Pool(), None, listener, None, None)
         finally:
             go_on.set()
 

@@ -97,8 +97,10 @@ def test_its_stages_follow_one_another_inside_it(served: SimpleNamespace, collec
     assert all(span.trace_id == whole.trace_id for span in stages.values())
 
 
-def test_it_continues_the_trace_of_the_caller(served: SimpleNamespace, collector: Collector) -> None:
-    post(served, traceparent=f"00-{TRACE}-{SPAN}-01", tracestate="vendor=CANARY")
+@pytest.mark.parametrize("header", [f"00-{TRACE}-{SPAN}-01", f"01-{TRACE}-{SPAN}-01-of later versions \xfc"])
+def test_it_continues_the_trace_of_the_caller(served: SimpleNamespace, collector: Collector, header: str) -> None:
+    headers = [(b"traceparent", header.encode("latin-1")), (b"tracestate", b"vendor=CANARY")]
+    httpx2.post(f"{served.url}/predict", content=BODY, headers=[*MSGPACK.items(), *headers])
     span = collector.wait_for_span("POST /predict")
     assert (span.trace_id.hex(), span.parent_span_id.hex()) == (TRACE, SPAN)
     assert b"CANARY" not in collector.raw
