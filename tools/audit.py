@@ -17,7 +17,7 @@ from typing import Any
 
 LOOKED_UP_AND_CLEAN, VULNERABLE, UNKNOWN = 0, 1, 3
 #: For all packages; a database that does not answer would keep one waiting for a quarter of a minute for each.
-_SECONDS = 300.0
+_SECONDS = 180.0
 _NAMES_SHOWN = 5
 
 

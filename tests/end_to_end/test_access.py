@@ -138,6 +138,23 @@ def test_the_health_checks_agree_over_plain_http_and_say_when_nobody_answers(ser
     assert not is_healthy(variables)
 
 
+TELL_OF_OPENED_FILES = """
+import sys
+sys.addaudithook(lambda event, given: event == "open" and sys.stderr.write(f"opened {given[0]}\\n"))
+"""
+
+
+def test_keys_and_certificate_are_read_once_at_the_start(serve: Serve, package: Write, tmp_path: Path) -> None:
+    made, keys = make_certificate(tmp_path), tmp_path / "keys"
+    keys.write_text(KEY)
+    (tmp_path / "hook").mkdir()
+    (tmp_path / "hook" / "sitecustomize.py").write_text(TELL_OF_OPENED_FILES)
+    options = ("--tls-cert", str(made.cert), "--tls-key", str(made.key), "--api-key-file", str(keys))
+    variables = {"PYTHONPATH": str(tmp_path / "hook")}
+    service = serve(package(CURIOUS), "--environment", "current", *options, environ=variables).wait_until_ready()
+    assert [service.lines.count(f"opened {file}") for file in (made.cert, made.key, keys)] == [1, 1, 1]
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on this machine")
 def test_the_curl_line_of_the_documentation(serve: Serve, package: Write, tmp_path: Path) -> None:
     made, file, dicom = make_certificate(tmp_path), tmp_path / "keys", tmp_path / "chest.dcm"
