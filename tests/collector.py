@@ -41,13 +41,18 @@ class Collector:
     def spans(self, name: str) -> list[Any]:
         """Those of that name, as they came."""
         with self._changed:
-            return [span for _, span in self._received if span.name == name]
+            return self._named(name)
 
     def wait_for_span(self, name: str) -> Any:
         """The first of that name, once it is there."""
+        return self.wait_for_spans(name, 1)[0]
+
+    def wait_for_spans(self, name: str, number: int) -> list[Any]:
+        """Those of that name, once so many are there."""
         with self._changed:
-            assert self._changed.wait_for(lambda: self._named(name), 30), [span.name for _, span in self._received]
-            return self._named(name)[0]
+            there = self._changed.wait_for(lambda: len(self._named(name)) >= number, 30)
+            assert there, [span.name for _, span in self._received]
+            return self._named(name)
 
     def _named(self, name: str) -> list[Any]:
         return [span for _, span in self._received if span.name == name]

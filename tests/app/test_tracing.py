@@ -4,6 +4,7 @@ import asyncio
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -251,6 +252,20 @@ def test_secrets_in_the_address_of_a_collector_are_not_logged(
     exporter.export([])
     exporter.shutdown()
     assert "https://collector:4318: " in log_of_app.text and "hunter2" not in log_of_app.text
+
+
+def test_the_last_spans_are_sent_when_the_service_ends(
+    serve: Serve, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "3600000")
+    tracing = tracing_asked_for({"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url})
+    server = serve(tracing=tracing)
+    post(server)
+    has_ended = threading.Event()
+    server.call(has_ended.set)  # what serves a request ends in the turn in which it answers
+    assert has_ended.wait(10) and collector.spans("POST /predict") == [] and tracing is not None
+    asyncio.run(tracing.close())
+    collector.wait_for_span("POST /predict")
 
 
 @pytest.mark.parametrize(

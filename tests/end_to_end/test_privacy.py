@@ -62,6 +62,11 @@ def dicom() -> bytes:
     return file.getvalue()
 
 
+def traced_by(url: str) -> dict[str, str]:
+    """The variables that have spans sent there at once."""
+    return {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_BSP_SCHEDULE_DELAY": "50"}
+
+
 def until_ready(service: Any) -> None:
     """Wait until a worker can predict, the first one or one that followed."""
     latest = time.monotonic() + 60
@@ -110,12 +115,12 @@ def test_nothing_of_a_request_is_logged_counted_or_traced(
 ) -> None:
     asked = ("--environment", "current", "--log-format", "json", "--log-level", "debug", *options)
     with collecting() as collector:
-        service = serve(package(CODE), *asked, environ={"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url})
+        service = serve(package(CODE), *asked, environ=traced_by(collector.url))
         ask_everything(service)
         until_ready(service)
         told = {path: service.get(path) for path in ("/metrics", "/info", "/ready", "/", "/docs", "/openapi.json")}
         assert service.stop() == 0
-        assert len(collector.spans("POST /predict")) >= 20
+        assert len(collector.wait_for_spans("POST /predict", 20)) >= 20
     assert [canary for canary in CANARIES if canary.encode() in collector.raw] == [], "spans"
     records = [json.loads(line) for line in service.lines]
     own = [line for line in records if line["logger"] != "model"]

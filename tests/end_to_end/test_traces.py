@@ -37,13 +37,17 @@ def ask(service: Any, how: str = "", **headers: str) -> Any:
 
 def test_a_worker_is_named_in_the_spans_of_what_it_did_and_of_what_it_died_of(serve: Serve, package: Write) -> None:
     with collecting() as collector:
-        variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_EXPORTER_OTLP_HEADERS": "key=hunter2"}
+        variables = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+            "OTEL_EXPORTER_OTLP_HEADERS": "key=hunter2",
+            "OTEL_BSP_SCHEDULE_DELAY": "20",
+        }
         service = serve(package(CODE), "--environment", "current", environ=variables).wait_until_ready()
         answer = ask(service, **PARENT)
         assert msgpack.unpackb(answer.content)[0]["note"] == "nothing", "a model gets nothing of what traces need"
         assert ask(service, "die").status_code == 500
-        assert service.stop() == 0, "the last spans are sent at the end"
-        good, bad = collector.spans("POST /predict")
+        good, bad = collector.wait_for_spans("POST /predict", 2)
+        assert service.stop() == 0
     assert good.trace_id.hex() == TRACE
     assert values(good.attributes)["mdai_model.worker"] == values(bad.attributes)["mdai_model.worker"] == 1
     assert values(bad.attributes)["mdai_model.outcome"] == "worker-died"
