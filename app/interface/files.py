@@ -56,7 +56,7 @@ class FilesReading:
         kind = self._walk.kind("files")
         if kind != "list":
             raise InvalidRequest(f"files is {a_kind(kind)}, not a list of maps with 'content' and 'content_type'.")
-        count = yield from self._count_of_list("files")
+        count = self._count_of_list("files")
         is_grouped = count > 0 and self._walk.kind("files[0]") == "list"
         for index in range(count):
             place = f"files[{index}]"
@@ -68,9 +68,9 @@ class FilesReading:
         if not count:
             self.warnings.append("files is empty: there is nothing for the model to look at.")
 
-    def _count_of_list(self, place: str) -> Steps[int]:
+    def _count_of_list(self, place: str) -> int:
         """Enter a list of files or of groups; with the files before it, it must not be longer than the limit."""
-        count = yield from self._walk.enter_list(place)
+        count = self._walk.enter_list(place)
         if count > self._walk.size:
             raise MalformedBody(
                 f"The body is cut off: {place} announces {count:,} elements, more than there are bytes. Send all of it."
@@ -90,7 +90,7 @@ class FilesReading:
                 f"{place} is {a_kind(kind)}, and files[0] is a list: send either files or groups of files, not both."
             )
         self.group_starts.append(self.file_count)
-        count = yield from self._count_of_list(place)
+        count = self._count_of_list(place)
         if not count:
             self.warnings.append(f"{place} is an empty group: there is nothing for the model to look at.")
         for number in range(count):
@@ -103,8 +103,9 @@ class FilesReading:
             raise InvalidRequest(f"{place} is {a_kind(kind)}, not a map with 'content' and 'content_type'.")
         keys: set[str] = set()
         has_content, path = False, ""
-        for _ in range((yield from self._walk.enter_map(place))):
-            key = yield from self._walk.key(place)
+        for _ in range(self._walk.enter_map(place)):
+            if (key := self._walk.short_key(place)) is None:
+                key = yield from self._walk.long_key(place)
             note_key(keys, key, place)
             if key == "content":
                 has_content = yield from self._content(f"{place}.content", depth)

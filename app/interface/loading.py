@@ -43,7 +43,7 @@ def _in_steps(body: memoryview, max_files: int) -> Steps[tuple[FileToLoad, ...]]
         raise MalformedBody(f"The body is empty: send {_SHAPE}, as msgpack.")
     if (kind := walk.kind("the body")) != "list":
         raise InvalidRequest(f"The body is {a_kind(kind)}, not {_SHAPE}. Files to predict on go to /predict.")
-    count = yield from walk.enter_list("the body")
+    count = walk.enter_list("the body")
     if count > max_files:
         raise RequestTooLarge(f"The body has {count:,} files, and {max_files:,} are the most: send fewer at a time.")
     files = {}
@@ -61,8 +61,9 @@ def _file(walk: Walk, place: str) -> Steps[FileToLoad]:
         raise InvalidRequest(f"{place} is {a_kind(kind)}, and the body is to be {_SHAPE}.")
     keys: set[str] = set()
     path, start, length = "", 0, 0
-    for _ in range((yield from walk.enter_map(place))):
-        key = yield from walk.key(place)
+    for _ in range(walk.enter_map(place)):
+        if (key := walk.short_key(place)) is None:
+            key = yield from walk.long_key(place)
         note_key(keys, key, place)
         kind = walk.kind(place + inside([key]))
         if key == "content":

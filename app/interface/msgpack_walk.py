@@ -18,6 +18,8 @@ T = TypeVar("T")
 HOW_TO_PACK = "Pack the request with msgpack.packb(data)."
 
 _FIRST_PIECE, _LARGEST_PIECE = 1 << 10, 1 << 18
+#: Of the length in the header of bytes, by the first byte.
+_WIDTHS = {0xC4: 1, 0xC5: 2, 0xC6: 4}
 
 
 def _kinds() -> list[str]:
@@ -50,6 +52,12 @@ def a_kind(kind: str) -> str:
     return kind if kind in ("null", "bytes") else article(kind)
 
 
+def length_of_list(content: memoryview) -> int:
+    """What a packed list announces, as its number of elements."""
+    width = {0xDC: 2, 0xDD: 4}.get(content[0])
+    return content[0] & 0x0F if width is None else int.from_bytes(content[1 : 1 + width], "big")
+
+
 class Walk:
     """A position in `body` that moves over one value at a time.
 
@@ -60,14 +68,19 @@ class Walk:
     def __init__(self, body: memoryview, most: int) -> None:
         self._body = body
         self._most = most
-        self._start_at(0)
-        self.jumped = 0
-
-    def _start_at(self, position: int) -> None:
-        self._base = self._fed = position
-        self._piece = _FIRST_PIECE
-        # read_size is also the size of its buffer at first, and there may be a parser per file.
+        # read_size is also the size of its buffer at first.
         self._unpacker = msgpack.Unpacker(read_size=2 * _FIRST_PIECE, max_buffer_size=0)
+        self._start = 0
+        self.jumped = 0
+        self._go_on_at(0)
+
+    def _go_on_at(self, position: int) -> None:
+        """Show the parser, which has nothing left, what lies there; to it a jump is no gap."""
+        self._base = position - self._unpacker.tell()
+        piece = self._body[position : position + _FIRST_PIECE]
+        self._unpacker.feed(piece)
+        self._fed = position + len(piece)
+        self._piece = 2 * _FIRST_PIECE
 
     @property
     def size(self) -> int:
@@ -81,51 +94,65 @@ class Walk:
         return self._base + consumed
 
     @property
-    def passed(self) -> int:
-        """Bytes that were passed and not jumped."""
-        return self.position - self.jumped
-
-    @property
     def is_at_end(self) -> bool:
         return self.position >= len(self._body)
 
     def kind(self, place: str) -> str:
         """What lies ahead: "map", "list", "str", "bytes", "null", "bool", "int", "float", "extension"."""
-        if self.is_at_end:
-            raise self._truncated(place)
-        kind = KINDS[self._body[self.position]]
+        try:
+            kind = KINDS[self._body[self._base + self._unpacker.tell()]]
+        except IndexError:
+            raise self._truncated(place) from None
         if kind == "nothing":
             raise self._invalid(place, "a byte that msgpack never uses")
         return kind
 
-    def enter_map(self, place: str) -> Steps[int]:
+    def enter_map(self, place: str) -> int:
         """Move inside the map that lies ahead; returns its number of pairs."""
-        count: int = yield from self._move(self._unpacker.read_map_header, place)
-        return count
+        return self._enter(self._unpacker.read_map_header, place)
 
-    def enter_list(self, place: str) -> Steps[int]:
+    def enter_list(self, place: str) -> int:
         """Move inside the list that lies ahead; returns its number of elements."""
-        count: int = yield from self._move(self._unpacker.read_array_header, place)
+        return self._enter(self._unpacker.read_array_header, place)
+
+    def _enter(self, operation: Callable[[], int], place: str) -> int:
+        while (count := self._run(operation, place)) is None:
+            pass  # a header is five bytes at most
         return count
 
-    def key(self, place: str) -> Steps[str]:
-        """Read the map key that lies ahead, which must be text."""
+    def short_key(self, place: str) -> str | None:
+        """Read the map key that lies ahead, which must be text; None where that takes steps: `long_key` goes on."""
         kind = self.kind(place)
         if kind != "str":
             raise MalformedBody(f"A key of {place} is {a_kind(kind)}, not text: keys are str everywhere in a request.")
-        text: str = yield from self._move(self._unpacker.unpack, place)
-        return text
+        return self._run(self._unpacker.unpack, place)
 
     def skip(self, place: str) -> Steps[memoryview]:
         """Pass over the value that lies ahead, whatever it is; returns its bytes."""
-        start = self.position
-        yield from self._move(self._unpacker.skip, place)
-        return self._body[start : self.position]
+        self._start = self._base + self._unpacker.tell()
+        content = self._run(self._skip, place)
+        if content is None:
+            content = yield from self._rest(self._skip, place)
+        return content
+
+    def _skip(self) -> memoryview:
+        self._unpacker.skip()
+        return self._body[self._start : self._base + self._unpacker.tell()]
+
+    def long_key(self, place: str) -> Steps[str]:
+        """The key that `short_key` has returned None for."""
+        return (yield from self._rest(self._unpacker.unpack, place))
+
+    def _rest(self, operation: Callable[[], T], place: str) -> Steps[T]:
+        while True:
+            yield
+            if (result := self._run(operation, place)) is not None:
+                return result
 
     def jump(self, place: str) -> int:
         """Jump over the bytes value that lies ahead; returns its length."""
-        start = self.position
-        width = {0xC4: 1, 0xC5: 2, 0xC6: 4}[self._body[start]]
+        start = self._base + self._unpacker.tell()
+        width = _WIDTHS[self._body[start]]
         header_end = start + 1 + width
         if header_end > len(self._body):
             raise self._truncated(place)
@@ -136,31 +163,33 @@ class Walk:
                 f"The body is cut off: {place} announces {length:,} bytes, and {there:,} of them are there. "
                 "Send all of it."
             )
-        self._start_at(header_end + length)
+        if header_end + length <= self._fed:
+            self._unpacker.skip()
+        else:
+            self._unpacker.read_bytes(self._fed - start)
+            self._go_on_at(header_end + length)
         self.jumped += length
         return length
 
-    def _move(self, operation: Callable[[], T], place: str) -> Steps[T]:
-        """Run one of the parser's operations, feeding it as it asks for more."""
-        while True:
-            try:
-                result = operation()
-                break
-            except msgpack.OutOfData:
-                self._feed(place)
-            except msgpack.StackError:
-                raise MalformedBody(f"{_beginning(place)} is nested too deeply to be read: nest it less.") from None
-            except UnicodeDecodeError:
-                raise self._invalid(place, "a key that is not valid UTF-8") from None
-            except ValueError as error:
-                raise self._invalid(place, str(error) or "a byte that msgpack never uses") from None
-            yield
-        if self.passed > self._most:
+    def _run(self, operation: Callable[[], T], place: str) -> T | None:
+        """Run one of the parser's operations; None where it must run again, with what was fed to the parser now."""
+        try:
+            result = operation()
+        except msgpack.OutOfData:
+            self._feed(place)
+            return None
+        except msgpack.StackError:
+            raise MalformedBody(f"{_beginning(place)} is nested too deeply to be read: nest it less.") from None
+        except UnicodeDecodeError:
+            raise self._invalid(place, "a key that is not valid UTF-8") from None
+        except ValueError as error:
+            raise self._invalid(place, str(error) or "a byte that msgpack never uses") from None
+        if self._fed - self.jumped > self._most and self.position - self.jumped > self._most:
             raise self._too_large()
         return result
 
     def _feed(self, place: str) -> None:
-        # Everything fed so far belongs to the value being passed.
+        # Everything fed so far belongs to the value being passed, or lies before it.
         if self._fed - self.jumped > self._most:
             raise self._too_large()
         piece = self._body[self._fed : self._fed + self._piece]

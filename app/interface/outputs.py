@@ -57,7 +57,7 @@ def plain_outputs(skeleton: bytes) -> Iterator[dict[Any, Any]]:
     outputs = skeletons.outputs(skeleton)
     assert outputs is not None
     walk = Walk(outputs.content, len(outputs.content))
-    for _ in range(finish(walk.enter_list("the list"))):
+    for _ in range(walk.enter_list("the list")):
         yield finish(skeletons.plain_in_steps(finish(walk.skip("the list"))))
 
 
@@ -66,7 +66,7 @@ def _judging(skeleton: bytes, label_classes: Sequence[LabelClass], is_strict: bo
     try:
         content = judgement.outputs(skeleton)
         walk = Walk(content, len(content))
-        for index in range((yield from walk.enter_list("the list"))):
+        for index in range(walk.enter_list("the list")):
             yield from judgement.consider(index, (yield from walk.skip("the list")))
             yield
         if not walk.is_at_end:

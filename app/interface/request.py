@@ -10,14 +10,17 @@ inside, and the worker, which decodes everything, refuses text that is no UTF-8 
 Warnings and errors name places and kinds, never values: a request is about a patient.
 """
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from app.interface.errors import InvalidRequest, MalformedBody
 from app.interface.files import ContentPath, FilesReading
 from app.interface.labels import LabelClass, read_label_classes
-from app.interface.msgpack_walk import HOW_TO_PACK, Walk, a_kind
+from app.interface.msgpack_walk import HOW_TO_PACK, KINDS, Walk, a_kind, length_of_list
+from app.interface.ordinary import LARGEST_ORDINARY, ODD, file_sizes, pairs
 from app.interface.slices import Steps, finish, finish_in_slices
-from app.interface.values import checked_value, note_key, trailing
+from app.interface.values import checked_value, checked_whole, note_key, trailing
 from app.interface.wording import count_of, inside
 
 #: Bytes of everything in a request but the files' content.
@@ -76,7 +79,77 @@ def request_in_steps(
     body: bytes | memoryview, *, max_small_bytes: int = MAX_SMALL_BYTES, max_files: int = MAX_FILES
 ) -> Steps[RequestSummary]:
     """`read_request` in steps of which each passes over 256 kB or decodes 16 kB at most."""
-    return _Reading(memoryview(body), max_small_bytes, max_files).steps()
+    view = memoryview(body)
+    if 0 < len(view) <= min(LARGEST_ORDINARY, max_small_bytes):
+        with suppress(*ODD):
+            return (yield from ordinary_in_steps(view, max_files))
+    return (yield from walk_in_steps(view, max_small_bytes, max_files))
+
+
+def walk_in_steps(body: memoryview, max_small_bytes: int, max_files: int) -> Steps[RequestSummary]:
+    """The way to read any body."""
+    return _Reading(body, max_small_bytes, max_files).steps()
+
+
+def ordinary_in_steps(body: memoryview, max_files: int) -> Steps[RequestSummary]:
+    """The summary of a request that nothing is odd about; raises one of `ODD` for any other."""
+    values = pairs(body)
+    sizes = yield from file_sizes(values.pop("files"), max_files)
+    parts = _Parts()
+    for key, content in values.items():
+        checked_whole(content, key, depth=1)
+        parts.note(key, KINDS[content[0]], content)
+        yield
+    return parts.summary(file_count=len(sizes), content_bytes=sum(sizes))
+
+
+class _Parts:
+    """What is known of the values beside `files`."""
+
+    def __init__(self) -> None:
+        self._annotation_count = 0
+        self._label_classes: tuple[LabelClass, ...] = ()
+        self._has_label_classes = False
+        self._warnings: list[str] = []
+
+    def note(self, key: str, kind: str, content: memoryview) -> None:
+        """Take in one of them, of this kind and whole."""
+        if key == "label_classes":
+            self._has_label_classes = kind != "null"
+        if key in _EXPECTED and kind not in (_EXPECTED[key], "null"):
+            self._warnings.append(f"{key} is {a_kind(kind)} where the interface has a {_EXPECTED[key]}.")
+        elif key == "annotations" and kind == "list":
+            self._annotation_count = length_of_list(content)
+        elif key == "label_classes" and kind == "list" and (count := length_of_list(content)):
+            self._read_label_classes(count, content)
+
+    def _read_label_classes(self, count: int, content: memoryview) -> None:
+        if len(content) > LARGEST_LABEL_CLASSES or count > MOST_LABEL_CLASSES:
+            size = f"{count_of(count, 'entry', 'entries')} and {count_of(len(content), 'byte')}"
+            self._warnings.append(f"label_classes has {size}, too many to check the outputs against them.")
+            return
+        self._label_classes, warnings = read_label_classes(content)
+        self._warnings += warnings
+
+    def summary(
+        self,
+        file_count: int,
+        content_bytes: int,
+        warnings: Sequence[str] = (),
+        group_count: int = 0,
+        content_paths: Sequence[ContentPath] = (),
+    ) -> RequestSummary:
+        """Of the whole request; `warnings` are those about its files."""
+        return RequestSummary(
+            file_count=file_count,
+            content_bytes=content_bytes,
+            annotation_count=self._annotation_count,
+            label_classes=self._label_classes,
+            has_label_classes=self._has_label_classes,
+            warnings=(*warnings, *self._warnings),
+            group_count=group_count,
+            content_paths=tuple(content_paths),
+        )
 
 
 class _Reading:
@@ -86,16 +159,14 @@ class _Reading:
         self._body = body
         self._walk = Walk(body, max_small_bytes)
         self._files = FilesReading(self._walk, max_files)
-        self._annotation_count = 0
-        self._label_classes: tuple[LabelClass, ...] = ()
-        self._has_label_classes = False
-        self._warnings: list[str] = []
+        self._parts = _Parts()
 
     def steps(self) -> Steps[RequestSummary]:
         yield from self._check_top()
         keys: set[str] = set()
-        for _ in range((yield from self._walk.enter_map("the request"))):
-            key = yield from self._walk.key("the request")
+        for _ in range(self._walk.enter_map("the request")):
+            if (key := self._walk.short_key("the request")) is None:
+                key = yield from self._walk.long_key("the request")
             note_key(keys, key, "The request")
             yield from self._part(key)
         if not self._walk.is_at_end:
@@ -104,15 +175,13 @@ class _Reading:
             raise InvalidRequest(
                 "files is missing: the request is a map with a list of files, each with 'content' and 'content_type'."
             )
-        return RequestSummary(
-            file_count=self._files.file_count,
-            content_bytes=self._walk.jumped,
-            annotation_count=self._annotation_count,
-            label_classes=self._label_classes,
-            has_label_classes=self._has_label_classes,
-            warnings=(*self._files.doubts.as_doubts(), *self._files.warnings, *self._warnings),
-            group_count=len(self._files.group_starts),
-            content_paths=tuple(self._files.content_paths),
+        files = self._files
+        return self._parts.summary(
+            files.file_count,
+            self._walk.jumped,
+            warnings=(*files.doubts.as_doubts(), *files.warnings),
+            group_count=len(files.group_starts),
+            content_paths=files.content_paths,
         )
 
     def _check_top(self) -> Steps[None]:
@@ -138,24 +207,4 @@ class _Reading:
         place = inside([key]).lstrip(".")
         kind = self._walk.kind(place)
         content = yield from checked_value(self._walk, place, depth=1)
-        if key == "label_classes":
-            self._has_label_classes = kind != "null"
-        if key in _EXPECTED and kind not in (_EXPECTED[key], "null"):
-            self._warnings.append(f"{key} is {a_kind(kind)} where the interface has a {_EXPECTED[key]}.")
-        elif key == "annotations" and kind == "list":
-            self._annotation_count = _length_of_list(content)
-        elif key == "label_classes" and kind == "list" and (count := _length_of_list(content)):
-            self._read_label_classes(count, content)
-
-    def _read_label_classes(self, count: int, content: memoryview) -> None:
-        if len(content) > LARGEST_LABEL_CLASSES or count > MOST_LABEL_CLASSES:
-            size = f"{count_of(count, 'entry', 'entries')} and {count_of(len(content), 'byte')}"
-            self._warnings.append(f"label_classes has {size}, too many to check the outputs against them.")
-            return
-        self._label_classes, warnings = read_label_classes(content)
-        self._warnings += warnings
-
-
-def _length_of_list(content: memoryview) -> int:
-    width = {0xDC: 2, 0xDD: 4}.get(content[0])
-    return content[0] & 0x0F if width is None else int.from_bytes(content[1 : 1 + width], "big")
+        self._parts.note(key, kind, content)

@@ -12,7 +12,8 @@ LARGEST_DECODED = 1 << 16
 #: Keys of the request, or of one file, that are told apart.
 MAX_KEYS = 10_000
 
-_PIECE = 1 << 14
+#: What one step decodes.
+LARGEST_WHOLE = 1 << 14
 #: So few bytes cannot nest too deeply, wherever they lie.
 _SHALLOW = 1000
 
@@ -38,33 +39,56 @@ def note_key(keys: set[str], key: str, owner: str) -> None:
     keys.add(key)
 
 
+def checked_whole(content: memoryview, place: str, depth: int) -> None:
+    """Look at a value of at most `LARGEST_WHOLE` bytes, which lies `depth` levels deep, in one step.
+
+    Raises MalformedBody where the worker will not be able to decode it, and for more bytes ValueError.
+    """
+    if len(content) > LARGEST_WHOLE:
+        raise ValueError
+    try:
+        _decode_whole(content, depth)
+    except (ValueError, TypeError) as error:
+        raise _undecodable(error, place) from None
+
+
 def _check(content: memoryview, place: str, depth: int) -> Steps[None]:
     """Decode the value, which lies `depth` levels deep, as the worker will, to see whether that is possible."""
     try:
-        if len(content) <= _SHALLOW:
-            msgpack.unpackb(content, raw=False, strict_map_key=True)
+        if len(content) <= LARGEST_WHOLE:
+            _decode_whole(content, depth)
         else:
             yield from _decode_in_pieces(content, depth)
-    except UnicodeDecodeError as error:
-        raise MalformedBody(
-            f"{place} holds text that is not valid UTF-8 ({error.reason}): send bytes as bin, "
-            "with msgpack.packb(data, use_bin_type=True)."
-        ) from None
-    except msgpack.StackError:
-        raise MalformedBody(f"{place} is nested too deeply to be read: nest it less.") from None
     except (ValueError, TypeError) as error:
-        raise MalformedBody(f"{place} cannot be decoded: {_complaint(str(error))}. {HOW_TO_PACK}") from None
+        raise _undecodable(error, place) from None
+
+
+def _decode_whole(content: memoryview, depth: int) -> None:
+    if len(content) > 1:
+        # Lists of one element around it: the levels that it lies in.
+        msgpack.unpackb(content if len(content) <= _SHALLOW else b"\x91" * depth + content)
 
 
 def _decode_in_pieces(content: memoryview, depth: int) -> Steps[None]:
-    unpacker = msgpack.Unpacker(raw=False, strict_map_key=True, read_size=_PIECE)
+    unpacker = msgpack.Unpacker(read_size=LARGEST_WHOLE)
     unpacker.feed(b"\x91" * depth)  # lists of one element: the levels that the value lies in
-    for start in range(0, len(content), _PIECE):
-        unpacker.feed(content[start : start + _PIECE])
+    for start in range(0, len(content), LARGEST_WHOLE):
+        unpacker.feed(content[start : start + LARGEST_WHOLE])
         try:
             unpacker.unpack()
         except msgpack.OutOfData:
             yield
+
+
+def _undecodable(error: Exception, place: str) -> MalformedBody:
+    if isinstance(error, UnicodeDecodeError):
+        return MalformedBody(
+            f"{place} holds text that is not valid UTF-8 ({error.reason}): send bytes as bin, "
+            "with msgpack.packb(data, use_bin_type=True)."
+        )
+    if isinstance(error, msgpack.StackError):
+        return MalformedBody(f"{place} is nested too deeply to be read: nest it less.")
+    return MalformedBody(f"{place} cannot be decoded: {_complaint(str(error))}. {HOW_TO_PACK}")
 
 
 def _complaint(text: str) -> str:

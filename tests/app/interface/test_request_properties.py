@@ -9,7 +9,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.interface.errors import InterfaceError, InvalidRequest, MalformedBody
-from app.interface.request import RequestSummary, read_request, request_in_steps
+from app.interface.request import (
+    MAX_FILES,
+    MAX_SMALL_BYTES,
+    RequestSummary,
+    ordinary_in_steps,
+    read_request,
+    request_in_steps,
+    walk_in_steps,
+)
+from app.interface.slices import Steps, finish
 from model_loader.worker.mdai_guest.request import adapt
 
 texts = st.text(max_size=8)
@@ -46,6 +55,13 @@ requests = st.fixed_dictionaries(
         "more": values,
     },
 )
+
+
+def pair(key: str, value: bytes) -> bytes:
+    return msgpack.packb(key) + value
+
+
+FILES = pair("files", msgpack.packb([{"content": b"x", "content_type": "y"}]))
 
 
 @st.composite
@@ -129,6 +145,47 @@ def test_what_is_taken_can_be_decoded_and_all_else_is_refused(body: bytes) -> No
         assert_true(summary, decoded(body))
 
 
+def outcome(reading: Steps[RequestSummary]) -> RequestSummary | tuple[type[InterfaceError], str]:
+    try:
+        return finish(reading)
+    except InterfaceError as error:
+        return type(error), error.text
+
+
+@given(
+    body=damaged()
+    | shuffled().map(msgpack.packb)
+    | st.binary(max_size=60).map(lambda some: b"\x82" + FILES + pair("x", some))
+    | st.binary(max_size=60).map(lambda some: b"\x81" + pair("files", b"\x91" + some))
+    | st.integers(900, 1100).map(lambda levels: b"\x82" + FILES + pair("x", b"\x91" * levels + b"\xc0"))
+)
+@example(body=b"\x82\xa5files\x90\xa5files\x90")
+@example(body=b"\x81\xa5files\x91\x83\xaccontent_type\xa0\xa7content\xc4\x01x\xa7content\xc4\x01x")
+@example(body=b"\x81\xa5files\x91\x82\xaccontent_type\xa1\xff\xa7content\xc4\x01x")
+@settings(max_examples=300, deadline=None)
+def test_the_quick_way_comes_to_what_the_walk_comes_to(body: bytes) -> None:
+    """The same summary, the same warnings, the same words of refusal: nobody can tell which way a body went."""
+    for max_files in (2, MAX_FILES):
+        by_walk = outcome(walk_in_steps(memoryview(body), MAX_SMALL_BYTES, max_files))
+        assert outcome(request_in_steps(body, max_files=max_files)) == by_walk
+
+
+def test_a_usual_request_goes_the_quick_way() -> None:
+    """So that the test above is about more than bodies that are left to the walk."""
+    label = {"id": "L_1", "name": "x" * 40, "type": "LOCAL", "annotation_mode": "bbox", "parent_id": None}
+    body = msgpack.packb(
+        {
+            "files": [{"content": b"DICM" * 300, "content_type": "application/dicom", "dicom_tags": {"Rows": 5}}] * 3,
+            "annotations": [{"id": "A_1", "data": {"x": 1}}],
+            "label_classes": [{"class_index": number, "label": label} for number in range(20)],
+            "args": {"threshold": "0.5"},
+        }
+    )
+    summary = finish(ordinary_in_steps(memoryview(body), MAX_FILES))
+    assert summary == finish(walk_in_steps(memoryview(body), MAX_SMALL_BYTES, MAX_FILES))
+    assert (summary.file_count, summary.annotation_count, len(summary.label_classes)) == (3, 1, 20)
+
+
 @settings(max_examples=40, deadline=None)
 @given(data=shuffled(), end=st.integers(0))
 def test_no_beginning_of_a_request_is_a_request(data: dict[str, Any], end: int) -> None:
@@ -171,17 +228,12 @@ def test_text_that_is_not_utf8_is_refused_wherever_it_is(data: dict[str, Any], r
                 read_request(body + more)
 
 
-def pair(key: str, value: bytes) -> bytes:
-    return msgpack.packb(key) + value
-
-
 def bulky(element: bytes, size: int) -> bytes:
     """A list of many equal elements."""
     count = size // len(element)
     return b"\xdd" + count.to_bytes(4, "big") + element * count
 
 
-FILES = pair("files", msgpack.packb([{"content": b"x", "content_type": "y"}]))
 A_FILE = msgpack.packb({"content": b"", "content_type": "a/b", "x": {"y": [1, "z"]}})
 SIZE = 4 << 20
 # Bodies that are as much work as so many bytes can be, and the fewest steps that they may be read in.
