@@ -1,7 +1,8 @@
 """Log lines on their way out, on a thread of their own.
 
 A pipe that nobody reads blocks who writes into it. That must not be the event loop, or a log collector that hangs
-takes the service along.
+takes the service along. The thread takes lines in lots: woken for each, it would compete with the event loop for the
+interpreter thousands of times a second.
 """
 
 import logging
@@ -10,19 +11,27 @@ from typing import TextIO
 
 #: Lines that wait while nobody reads; what comes then is counted and not kept.
 MOST_WAITING = 5000
+#: So many are written without waiting for more.
+LOT = MOST_WAITING // 2
+#: How long a line waits for others.
+COLLECTING_SECONDS = 0.02
 #: How long `flush`, and with it the end of the process, waits for somebody to read.
 FLUSH_SECONDS = 1.0
 
 
 class LogWriter(logging.Handler):
-    """Writes to `stream` whatever is logged, in order; a stream that is gone or closed is no error."""
+    """Writes to `stream` whatever is logged, in order; a stream that is gone or closed is no error.
 
-    def __init__(self, stream: TextIO) -> None:
+    A line waits `seconds` for others, but for nothing once `flush` or `close` was called.
+    """
+
+    def __init__(self, stream: TextIO, *, seconds: float = COLLECTING_SECONDS) -> None:
         super().__init__()
         self._stream = stream
+        self._seconds = seconds
         self._changed = threading.Condition()
         self._waiting: list[str] = []
-        self._dropped = 0
+        self._dropped = self._flushing = 0
         self._is_writing = self._is_closed = False
         threading.Thread(target=self._write, name="log", daemon=True).start()
 
@@ -36,14 +45,19 @@ class LogWriter(logging.Handler):
         with self._changed:
             if len(self._waiting) < MOST_WAITING:
                 self._waiting.append(line)
-                self._changed.notify_all()
+                # The thread sleeps only while nothing waits, or until there is a lot.
+                if len(self._waiting) in (1, LOT):
+                    self._changed.notify_all()
             else:
                 self._dropped += 1
 
     def flush(self) -> None:
         """Wait, a second at most, until everything is written."""
         with self._changed:
+            self._flushing += 1
+            self._changed.notify_all()
             self._changed.wait_for(lambda: not self._waiting and not self._is_writing, FLUSH_SECONDS)
+            self._flushing -= 1
 
     def close(self) -> None:
         """Write what is left, and end the thread."""
@@ -62,11 +76,14 @@ class LogWriter(logging.Handler):
                 continue
 
     def _taken(self) -> list[str]:
-        """Whatever waits, as soon as there is something; nothing once the handler is closed."""
+        """Whatever waits, a moment after there is something; nothing once the handler is closed."""
         with self._changed:
             self._is_writing = False
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._waiting or self._is_closed)
+            self._changed.wait_for(
+                lambda: self._flushing or self._is_closed or len(self._waiting) >= LOT, self._seconds
+            )
             lines, self._waiting = self._waiting, []
             if self._dropped:
                 text = f"{self._dropped:,} lines of the log were left out here: who reads it does not keep up."

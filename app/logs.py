@@ -12,6 +12,7 @@ import time
 import traceback
 from contextvars import ContextVar
 from functools import lru_cache
+from math import isfinite
 from types import TracebackType
 from typing import Any, Literal, TextIO
 
@@ -71,7 +72,22 @@ class JsonLines(logging.Formatter):
         line.update(getattr(record, "fields", {}))
         if record.exc_info:
             line["traceback"] = without_texts(record.exc_info)
-        return json.dumps(line, default=str)
+        return "{" + ", ".join([f"{_json_text(key)}: {_json(value)}" for key, value in line.items()]) + "}"
+
+
+_json_text = json.encoder.encode_basestring_ascii
+_encoder = json.JSONEncoder(default=str)
+
+
+def _json(value: object) -> str:
+    """What `json.dumps(value, default=str)` gives, which makes an encoder each time."""
+    if isinstance(value, str):
+        return _json_text(value)
+    if isinstance(value, float) and isfinite(value):
+        return float.__repr__(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int.__repr__(value)
+    return _encoder.encode(value)
 
 
 class Console(logging.Formatter):
@@ -85,6 +101,8 @@ class Console(logging.Formatter):
         line = " ".join(words)
         if record.exc_info:
             line += "\n" + without_texts(record.exc_info)
+        if line.isprintable():
+            return line
         return _CONTROL.sub(lambda found: repr(found[0])[1:-1], line)
 
 

@@ -76,7 +76,7 @@ class Walk:
 
     def _go_on_at(self, position: int) -> None:
         """Show the parser, which has nothing left, what lies there; to it a jump is no gap."""
-        self._base = position - self._unpacker.tell()
+        self._base: int = position - self._unpacker.tell()
         piece = self._body[position : position + _FIRST_PIECE]
         self._unpacker.feed(piece)
         self._fed = position + len(piece)
@@ -100,7 +100,7 @@ class Walk:
     def kind(self, place: str) -> str:
         """What lies ahead: "map", "list", "str", "bytes", "null", "bool", "int", "float", "extension"."""
         try:
-            kind = KINDS[self._body[self._base + self._unpacker.tell()]]
+            kind: str = KINDS[self._body[self._base + self._unpacker.tell()]]
         except IndexError:
             raise self._truncated(place) from None
         if kind == "nothing":
@@ -116,16 +116,17 @@ class Walk:
         return self._enter(self._unpacker.read_array_header, place)
 
     def _enter(self, operation: Callable[[], int], place: str) -> int:
-        while (count := self._run(operation, place)) is None:
-            pass  # a header is five bytes at most
-        return count
+        while True:  # twice at most: a header is five bytes
+            if (count := self._run(operation, place)) is not None:
+                return count
 
     def short_key(self, place: str) -> str | None:
         """Read the map key that lies ahead, which must be text; None where that takes steps: `long_key` goes on."""
         kind = self.kind(place)
         if kind != "str":
             raise MalformedBody(f"A key of {place} is {a_kind(kind)}, not text: keys are str everywhere in a request.")
-        return self._run(self._unpacker.unpack, place)
+        unpack: Callable[[], str] = self._unpacker.unpack
+        return self._run(unpack, place)
 
     def skip(self, place: str) -> Steps[memoryview]:
         """Pass over the value that lies ahead, whatever it is; returns its bytes."""
@@ -141,7 +142,8 @@ class Walk:
 
     def long_key(self, place: str) -> Steps[str]:
         """The key that `short_key` has returned None for."""
-        return (yield from self._rest(self._unpacker.unpack, place))
+        unpack: Callable[[], str] = self._unpacker.unpack
+        return (yield from self._rest(unpack, place))
 
     def _rest(self, operation: Callable[[], T], place: str) -> Steps[T]:
         while True:

@@ -6,13 +6,19 @@ import io
 import json
 import logging
 import os
+import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app import logs
-from app.log_writer import MOST_WAITING, LogWriter
+from app.log_writer import LOT, MOST_WAITING, LogWriter
 
 
 @pytest.fixture
@@ -155,6 +161,65 @@ def test_a_log_that_nobody_reads_holds_nobody_up_and_tells_what_is_missing() -> 
         assert set(lines) == {b"x" * 100 + b"\n"}
         assert MOST_WAITING <= len(lines) <= 2 * MOST_WAITING
         assert f"{2 * MOST_WAITING + 1 - len(lines):,} lines" in line.decode()
+
+
+def test_lines_wait_for_others_but_not_when_they_are_to_be_flushed() -> None:
+    """Here they would wait for an hour."""
+    stream = io.StringIO()
+    handler = LogWriter(stream, seconds=3600)
+    record = logging.LogRecord("x", logging.INFO, "", 0, "x", None, None)
+    for lines in (1, 3):
+        for _ in range(lines):
+            handler.emit(record)
+        assert stream.getvalue() == ("" if lines == 1 else "x\n")
+        handler.flush()
+    assert stream.getvalue() == "x\n" * 4
+    handler.emit(record)
+    handler.close()
+    assert stream.getvalue() == "x\n" * 5
+
+
+def test_a_lot_of_lines_waits_for_nothing() -> None:
+    """As many come in a burst, and those behind them must find room."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as reader, os.fdopen(writing, "w") as pipe:
+        handler = LogWriter(pipe, seconds=3600)
+        for _ in range(LOT):
+            handler.emit(logging.LogRecord("x", logging.INFO, "", 0, "x", None, None))
+        assert [reader.readline() for _ in range(LOT)] == [b"x\n"] * LOT
+        handler.close()
+
+
+def test_what_is_logged_last_is_there_after_the_end_of_the_process() -> None:
+    program = "import logging; from app import logs; logs.configure('info', 'console'); logging.info('the last words')"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ended.stderr.endswith("the last words\n")
+
+
+def formatted(form: logging.Formatter, message: str, fields: dict[str, Any]) -> str:
+    record = logging.LogRecord("x", logging.INFO, "", 0, message, None, None)
+    record.fields, record.request_id = fields, "r1"
+    return form.format(record)
+
+
+@settings(deadline=None)
+@given(
+    message=st.text(),
+    fields=st.dictionaries(
+        st.text(max_size=8).filter(lambda key: key not in ("time", "level", "logger", "message", "request_id")),
+        st.text() | st.integers() | st.floats() | st.booleans() | st.none() | st.lists(st.text()) | st.binary(),
+    ),
+)
+def test_lines_are_what_the_plain_way_would_make_of_them(message: str, fields: dict[str, Any]) -> None:
+    """`json.dumps` of the whole line, and every character looked at."""
+    line = formatted(logs.JsonLines(), message, fields)
+    time = re.search(r'"time": "([^"]*)"', line)
+    assert time is not None
+    facts = {"time": time[1], "level": "info", "logger": "x", "message": message, "request_id": "r1"}
+    assert line == json.dumps(facts | fields, default=str)
+    plain = " ".join([message, *(f"{key}={value}" for key, value in fields.items()), "request=r1"])
+    escaped = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: repr(found[0])[1:-1], plain)
+    assert formatted(logs.Console(), message, fields).partition(" INFO    ")[2] == escaped
 
 
 def test_a_stream_that_is_gone_is_no_error() -> None:
