@@ -175,6 +175,7 @@ class Walk:
 
     def _run(self, operation: Callable[[], T], place: str) -> T | None:
         """Run one of the parser's operations; None where it must run again, with what was fed to the parser now."""
+        self._check_size()  # of what the header of a jump has added
         try:
             result = operation()
         except msgpack.OutOfData:
@@ -186,9 +187,12 @@ class Walk:
             raise self._invalid(place, "a key that is not valid UTF-8") from None
         except ValueError as error:
             raise self._invalid(place, str(error) or "a byte that msgpack never uses") from None
+        self._check_size()
+        return result
+
+    def _check_size(self) -> None:
         if self._fed - self.jumped > self._most and self.position - self.jumped > self._most:
             raise self._too_large()
-        return result
 
     def _feed(self, place: str) -> None:
         # Everything fed so far belongs to the value being passed, or lies before it.
