@@ -29,6 +29,7 @@ from app.routes.metrics import metrics_routes
 from app.routes.predict import PATHS, PredictRoute
 from app.security_headers import DocsPolicy
 from app.settings import Settings
+from model_loader.memory_file import WarmFiles, most_kept
 from model_loader.package import ModelPackage
 
 _PREDICTS = [path.strip("/") for path in PATHS]
@@ -53,6 +54,7 @@ def create_app(
     """
 
     metrics = Metrics()
+    bodies = WarmFiles(most_kept(), sealed=True)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -63,6 +65,7 @@ def create_app(
             await predictor.stop(settings.grace)
             if tracing is not None:
                 await tracing.close()
+            bodies.close()
 
     keys = api_keys(settings) if keys is None else keys
     app = FastAPIOffline(
@@ -89,8 +92,8 @@ def create_app(
 
     loaded = LoadedFiles(folder, settings.load_files_quota, settings.load_files_age)
     budget = BodyBudget(settings.max_queue_bytes, predictor.expected_wait)
-    predict = PredictRoute(predictor, settings, package, loaded, budget)
-    load_files = LoadFilesRoute(loaded, settings, budget)
+    predict = PredictRoute(predictor, settings, package, loaded, budget, bodies)
+    load_files = LoadFilesRoute(loaded, settings, budget, bodies)
     direct: dict[str, Callable[[Exchange], Awaitable[None]]] = {**dict.fromkeys(PATHS, predict), LOAD_FILES: load_files}
     direct |= {f"{path}/": route for path, route in direct.items()}
     direct[app.openapi_url or ""] = describe

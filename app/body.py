@@ -14,6 +14,7 @@ from typing import Self
 from python_multipart.multipart import parse_options_header
 
 from app.accept import MSGPACK_TYPES
+from app.direct_upload import WORTH_IT
 from app.exchange import Exchange
 from app.interface.errors import MalformedBody
 from app.interface.wording import visible
@@ -84,12 +85,6 @@ def held() -> Iterator[None]:
         raise OutOfResources(f"This machine cannot hold the body ({error.strerror}). Try later.") from error
 
 
-def new_body() -> SharedBuffer:
-    """A buffer for a body. Raises OutOfResources."""
-    with held():
-        return SharedBuffer.create()
-
-
 async def receive_body(
     exchange: Exchange, media: str, buffer: SharedBuffer, limits: UploadLimits, grown: Callable[[int], None]
 ) -> None:
@@ -101,7 +96,7 @@ async def receive_body(
     """
     with held():
         if media != FORM_TYPE:
-            await _receive(exchange, buffer.write, limits, grown)
+            await _receive(exchange, buffer.write, limits, grown, buffer)
             return
         form = FormToMsgpack(buffer, boundary(exchange.headers[b"content-type"]))
         await _receive(exchange, form.write, limits, grown, piece=_FORM_PIECE)
@@ -124,14 +119,31 @@ async def _receive(
     write: Callable[[bytes], None],
     limits: UploadLimits,
     grown: Callable[[int], None],
+    direct: SharedBuffer | None = None,
     *,
     piece: int = 1 << 30,
 ) -> None:
     size = 0
     speed = Speed(limits.min_rate, limits.read_timeout)
+    declared = 0 if b"transfer-encoding" in exchange.headers else declared_length(exchange.headers, limits.max_body)
+
+    def arrived(count: int) -> None:
+        nonlocal size
+        size += count
+        if size < declared and speed.is_too_low(size):
+            raise UploadStalled(_crawled(size, limits))
+        buffer.wrote(count)
+        patience.renew()
+
     try:
         with Patience(limits.read_timeout) as patience:
             while exchange.upload_pending:
+                if direct is not None and declared - size >= WORTH_IT and exchange.takes_directly():
+                    buffer = direct
+                    await exchange.receive_into(direct.room(declared - size), arrived)
+                    if exchange.gone:
+                        raise ClientGone
+                    return
                 chunk: bytes = (await exchange.receive()).get("body", b"")
                 if exchange.gone:
                     raise ClientGone

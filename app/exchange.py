@@ -15,6 +15,7 @@ from typing import Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.direct_upload import DIRECT_UPLOAD, DirectUpload
 from app.hidden import without_the_models_words
 from app.logs import request_id as current_request_id
 from app.metrics import Metrics
@@ -47,8 +48,9 @@ class Exchange:
     """
 
     __slots__ = (
-        "_receive", "_send", "complete", "doubts", "gone", "headers", "method", "path", "problem", "problem_type",
-        "received", "request_id", "scope", "sent", "started_at", "status", "timings", "trace_id", "upload_pending",
+        "_connection", "_receive", "_send", "complete", "doubts", "gone", "headers", "method", "path", "problem",
+        "problem_type", "received", "request_id", "scope", "sent", "started_at", "status", "timings", "trace_id",
+        "upload_pending",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,6 +61,7 @@ class Exchange:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self._receive = receive
         self._send = send
+        self._connection = scope.get("extensions", {}).get(DIRECT_UPLOAD, {}).get("connection")
         self.trace_id = _trace_id(self.headers.get(b"traceparent", b""))
         self.request_id = _request_id(self.headers.get(b"x-request-id", b"")) or self.trace_id or os.urandom(16).hex()
         self.upload_pending = self.headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in self.headers
@@ -80,6 +83,25 @@ class Exchange:
             self.gone = True
             self.upload_pending = False
         return message
+
+    def takes_directly(self) -> bool:
+        """Whether the rest of the body can be taken straight from the socket."""
+        return self._connection is not None and self._connection.is_receiving(self.scope)
+
+    async def receive_into(self, room: memoryview, arrived: Callable[[int], None]) -> None:
+        """Fill `room` with the rest of the body, all of it; `arrived` hears of the bytes of each read, and may raise.
+
+        Only where `takes_directly`. It has been filled unless `gone` is true afterwards.
+        """
+
+        def count(size: int) -> None:
+            self.received += size
+            arrived(size)
+
+        upload = DirectUpload(self._connection, room, count)
+        await upload.run()
+        self.upload_pending = False
+        self.gone = not upload.is_whole
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import count, pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from app.interface.errors import InvalidRequest
 from app.interface.files import ContentPath
@@ -185,10 +185,13 @@ class TakenFiles:
         self._taken = taken
         self._is_in_use = False
 
-    def used_until(self, reply: "asyncio.Future[Any]") -> None:
-        """A worker has got the request, and answers with `reply`."""
+    def hold(self) -> None:
+        """A worker has got the request."""
         self._is_in_use = True
-        reply.add_done_callback(lambda _: self._delete())
+
+    def let_go(self) -> None:
+        """It has done with it."""
+        self._delete()
 
     async def __aenter__(self) -> Self:
         return self

@@ -10,7 +10,10 @@ import asyncio
 from typing import Any
 
 import httptools
+from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from app.direct_upload import DIRECT_UPLOAD
 
 #: Bytes of a request line with its headers, of trailers, or of a chunk's framing.
 MAX_HEAD_BYTES = 64 * 1024
@@ -69,6 +72,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head_is_complete()
         if not self.parser.should_upgrade():  # with an offer, the request begins once more without it
+            self.scope["extensions"] = {DIRECT_UPLOAD: {"connection": self}}
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -79,6 +83,28 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         if not self.parser.should_upgrade():
             super().on_message_complete()
+
+    def is_receiving(self, scope: Scope) -> bool:
+        """Whether what arrives next belongs to the body of this request, and is not read yet."""
+        cycle = self.cycle
+        is_open = cycle.scope is scope and cycle.more_body and not cycle.disconnected
+        return is_open and not cycle.body and not cycle.waiting_for_100_continue
+
+    def hand_over(self, protocol: asyncio.BaseProtocol) -> None:
+        """Have `protocol` read the connection."""
+        self.flow.pause_reading()
+        self.transport.set_protocol(protocol)
+        self.flow.resume_reading()
+
+    def take_back(self, *, is_whole: bool) -> None:
+        """Read the connection again, where the body was left, or behind it if it `is_whole`."""
+        if self.cycle.disconnected:
+            return
+        self.flow.pause_reading()
+        self.transport.set_protocol(self)
+        if is_whole:
+            self.parser = httptools.HttpRequestParser(self)
+            self.cycle.more_body = False
 
     def _expect_head(self) -> None:
         self._head_timer = self.loop.call_later(self.head_seconds, self._end_waiting)

@@ -30,11 +30,15 @@ class Ready(msgspec.Struct, frozen=True):
 
 
 class Done(msgspec.Struct, frozen=True):
-    """A prediction: the response's and the skeleton's length in bytes, and seconds by phase."""
+    """A prediction: the response's and the skeleton's length in bytes, seconds by phase, and both where they are few.
+
+    They lie in the response buffer where `small` is empty.
+    """
 
     size: Length
     skeleton: Length
     timings: dict[Phase, float]
+    small: bytes = b""
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -52,6 +56,9 @@ class Reply(msgspec.Struct, frozen=True):
     failed: Failure | None = None
     done: Done | None = None
     error: Failure | None = None
+
+
+_reply = msgspec.msgpack.Decoder(Reply)
 
 
 class Channel:
@@ -142,6 +149,6 @@ class Channel:
             end = wire.HEADER + wire.frame_length(self._received[: wire.HEADER])
             if len(self._received) < end:
                 break
-            replies.append(msgspec.msgpack.decode(bytes(self._received[wire.HEADER : end]), type=Reply))
+            replies.append(_reply.decode(self._received[wire.HEADER : end]))
             del self._received[:end]
         return replies

@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from model_loader.death import Cause
+from model_loader.memory_file import WarmFiles, most_kept
 from model_loader.process import WorkerPlan, WorkerProcess, WorkerState
 
 
@@ -13,6 +14,7 @@ class Crew:
 
     def __init__(self, family: str, startup_timeout: float) -> None:
         self._family = family
+        self._answers = WarmFiles(most_kept(), sealed=False)
         self._startup_timeout = startup_timeout
         self._living: dict[int, WorkerProcess] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -24,7 +26,7 @@ class Crew:
 
     async def spawn(self, plan: Callable[[], WorkerPlan]) -> WorkerProcess:
         """A worker that has still to load. Raises DiedLoading, or OSError where resources are exhausted."""
-        worker = WorkerProcess(await asyncio.to_thread(plan), self._family)
+        worker = WorkerProcess(await asyncio.to_thread(plan), self._family, self._answers)
         self._living[worker.number] = worker
         self.soon(self._see_off(worker))
         return worker
@@ -56,6 +58,7 @@ class Crew:
         """End all of them, and wait until they are gone."""
         await asyncio.gather(*(worker.stop() for worker in self._living.values()))
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._answers.close()
 
     async def _see_off(self, worker: WorkerProcess) -> None:
         await worker.ended.wait()

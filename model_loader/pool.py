@@ -12,20 +12,18 @@ import random
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from model_loader import orphans
-from model_loader.channel import Done
 from model_loader.crew import Crew
 from model_loader.death import Cause
-from model_loader.errors import DeadlineExceeded, ModelLoaderError, NoRoom, NotReady, QueueFull
+from model_loader.errors import DeadlineExceeded, ModelLoaderError, NotReady, QueueFull
 from model_loader.pace import Pace
 from model_loader.prediction import Prediction, PredictRequest
-from model_loader.process import NO_LIMIT, WorkerPlan, WorkerProcess, WorkerState
+from model_loader.process import NO_LIMIT, Answer, WorkerPlan, WorkerProcess, WorkerState
 from model_loader.recycling import Recycling, Upkeep
-from model_loader.shared_buffer import SharedBuffer
 from model_loader.slot import Slot, Tally
 from model_loader.spares import Spares
 
@@ -211,76 +209,70 @@ class WorkerPool:
                 self._quiet.set()
 
     async def _predict(self, request: PredictRequest) -> Prediction:
-        with ExitStack() as unless_answered:
-            response = _response_buffer()
-            # Closed at once where the request is cancelled: a worker that still predicts has a descriptor of its own.
-            unless_answered.callback(response.close)
-            reply, queued = await self._reply(request, response)
-            prediction = Prediction(response, reply.result(), queued)
-            unless_answered.pop_all()
-            return prediction
-
-    async def _reply(self, request: PredictRequest, response: SharedBuffer) -> "tuple[asyncio.Future[Done], float]":
-        """The worker's reply, there, and the seconds spent in line. Raises DeadlineExceeded for the request's own."""
-        arrived = time.perf_counter()
-        allowed = None if request.timeout is None else min(request.timeout, self._limits.predict_timeout)
-        queued = None
+        if request.timeout is None:
+            return await self._answered(request, Turn())
+        allowed, turn = min(request.timeout, self._limits.predict_timeout), Turn()
         try:
             async with asyncio.timeout(allowed) as limit:
-                worker, reply = await self._hand_over(request, response)
-                queued = time.perf_counter() - arrived
-                try:
-                    await asyncio.wait((reply,))
-                except asyncio.CancelledError:
-                    if not reply.done():  # else the worker may have another request by now
-                        is_stopped = limit.expired() or self._limits.kills_abandoned
-                        worker.abandon(_OBEY_SECONDS if is_stopped else None)
-                    raise
-                return reply, queued
+                turn.is_over = limit.expired
+                return await self._answered(request, turn)
         except TimeoutError:
-            raise _late(allowed or 0.0, queued) from None
+            raise _late(allowed, turn.queued) from None
 
-    async def _hand_over(
-        self, request: PredictRequest, response: SharedBuffer
-    ) -> "tuple[WorkerProcess, asyncio.Future[Done]]":
+    async def _answered(self, request: PredictRequest, turn: "Turn") -> Prediction:
+        arrived = time.perf_counter()
+        worker, answer = await self._hand_over(request)
+        turn.queued = time.perf_counter() - arrived
+        try:
+            return Prediction(await answer, turn.queued)
+        except asyncio.CancelledError:
+            if answer.cancelled():  # else the worker may have another request by now
+                is_stopped = turn.is_over() or self._limits.kills_abandoned
+                worker.abandon(_OBEY_SECONDS if is_stopped else None)
+            elif answer.exception() is None:
+                answer.result().body.close()
+            raise
+
+    async def _hand_over(self, request: PredictRequest) -> "tuple[WorkerProcess, asyncio.Future[Answer]]":
         """Give the request to the next worker that is idle; where that has just ended, keep the first place in line."""
         has_waited = False
         while True:
             worker = self._set_aside() or await self._wait_in_line(in_front=has_waited)
             has_waited = True
-            if worker.state is WorkerState.READY and (reply := self._submitted(worker, request, response)):
-                return worker, reply
+            if worker.state is WorkerState.READY and (answer := self._submitted(worker, request)):
+                return worker, answer
 
-    def _submitted(
-        self, worker: WorkerProcess, request: PredictRequest, response: SharedBuffer
-    ) -> "asyncio.Future[Done] | None":
+    def _submitted(self, worker: WorkerProcess, request: PredictRequest) -> "asyncio.Future[Answer] | None":
         """None where the worker has just ended and has not seen the request."""
         began = time.perf_counter()
+        inputs = request.inputs
+
+        def freed() -> None:
+            self._predict_pace.note(time.perf_counter() - began)
+            if inputs is not None:
+                inputs.let_go()
+            self._release(worker)
+
         try:
-            reply = worker.submit(
+            answer = worker.submit(
                 request.body,
-                response,
                 request.accept,
                 request.request_id,
                 self._limits.predict_timeout,
                 self._limits.max_response,
-                folder=str(request.inputs.folder) if request.inputs else "",
+                folder=str(inputs.folder) if inputs else "",
+                freed=freed,
             )
         except OSError:
             return None
         except BaseException:
             self._release(worker)
             raise
-        reply.add_done_callback(lambda _: self._replied(worker, time.perf_counter() - began))
-        if request.inputs is not None:
-            request.inputs.used_until(reply)
+        if inputs is not None:
+            inputs.hold()
         if request.taken_by is not None:
             request.taken_by(worker.number)
-        return reply
-
-    def _replied(self, worker: WorkerProcess, seconds: float) -> None:
-        self._predict_pace.note(seconds)
-        self._release(worker)
+        return answer
 
     def expected_wait(self) -> float:
         """Seconds after which a request that is refused now might find room, as predictions have gone lately."""
@@ -503,6 +495,14 @@ class WorkerPool:
         return NotReady(f"{self._reason} ({passed:.0f} s so far).", retry_after=self._load_pace.left_of(passed))
 
 
+@dataclass
+class Turn:
+    """How one request fares: the seconds that it spent in line, None while it waits, and whether its time is over."""
+
+    queued: float | None = None
+    is_over: Callable[[], bool] = lambda: False
+
+
 def _late(allowed: float, queued: float | None) -> DeadlineExceeded:
     """The request's own time is over: `queued` seconds of it in line, or all where that is None."""
     if queued is None:
@@ -514,10 +514,3 @@ def _late(allowed: float, queued: float | None) -> DeadlineExceeded:
         f"predict(data) had not ended when the {allowed:g} s that the request allows were over ({queued:.1f} s of them"
         " in line): it was told so, and the worker is stopped unless it ends now. Allow more."
     )
-
-
-def _response_buffer() -> SharedBuffer:
-    try:
-        return SharedBuffer.create()
-    except OSError as error:
-        raise NoRoom(f"this machine cannot hold another answer ({error.strerror}): try again later.") from error

@@ -1,13 +1,12 @@
 """What a pool is asked, and what it answers."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Literal, Protocol, Self
 
-from model_loader.channel import Done
+from model_loader.process import Answer
 from model_loader.shared_buffer import SharedBuffer
 
 Accept = Literal["msgpack", "json"]
@@ -18,8 +17,11 @@ class LoadedInputs(Protocol):
 
     folder: Path
 
-    def used_until(self, reply: "asyncio.Future[Any]") -> None:
-        """A worker has got the request, and needs the files until `reply` is there, whoever waits for it."""
+    def hold(self) -> None:
+        """A worker has got the request, and needs the files, whoever waits for the answer."""
+
+    def let_go(self) -> None:
+        """It does no longer."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,10 @@ class Prediction:
     The response is the first `size` bytes of `body`. `timings` has seconds by phase: queue, decode, predict, encode.
     """
 
-    def __init__(self, body: SharedBuffer, done: Done, queued: float) -> None:
-        self.body = body
+    def __init__(self, answer: Answer, queued: float) -> None:
+        self.body, done = answer.body, answer.done
         self.size = done.size
-        self.skeleton = body.read(done.size, done.skeleton)
+        self.skeleton = self.body.read(done.size, done.skeleton)
         self.timings = {"queue": queued} | {str(phase): seconds for phase, seconds in done.timings.items()}
 
     def __enter__(self) -> Self:

@@ -42,6 +42,7 @@ from model_loader.errors import (
     LoadFailed,
     LoadTimeout,
     ModelRaised,
+    NoRoom,
     OutputUnwritable,
     PredictFailed,
     RequestUnreadable,
@@ -49,9 +50,10 @@ from model_loader.errors import (
     WorkerDied,
 )
 from model_loader.memory import offer_first
+from model_loader.memory_file import WarmFiles
 from model_loader.output_rate import OutputRate
 from model_loader.shared_buffer import SharedBuffer
-from model_loader.worker.mdai_guest import wire
+from model_loader.worker.mdai_guest import heap, wire
 from model_loader.worker_output import WorkerOutput
 from model_loader.worker_user import WorkerUser
 
@@ -89,6 +91,18 @@ class WorkerState(enum.StrEnum):
     DEAD = "dead"
 
 
+def _nothing() -> None:
+    """Nobody wants to know."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the worker says of a prediction, and the buffer where it lies: whoever gets it closes that."""
+
+    done: Done
+    body: SharedBuffer
+
+
 @dataclass(frozen=True)
 class WorkerPlan:
     """All that is needed to start a worker for one device."""
@@ -113,10 +127,12 @@ class WorkerProcess:
     `leaving` is set as soon as no request will be given to it any more. `dismissed_for` is set by who has no use for it
     any longer: it then ends instead of taking another request.
 
+    Its long answers lie in files of `answers`.
+
     These are told by a mark in their environment; that of a pool's worker begins with its `family`: see `orphans`.
     """
 
-    def __init__(self, plan: WorkerPlan, family: str = "") -> None:
+    def __init__(self, plan: WorkerPlan, family: str = "", answers: WarmFiles | None = None) -> None:
         self.plan = plan
         self.number = next(_numbers)
         self.state = WorkerState.STARTING
@@ -136,6 +152,11 @@ class WorkerProcess:
         self._manner = ""
         self._memory_kill: MemoryKill | None = None
         self._memory_kills_before = _memory_kills.now()
+        self._answers = answers
+        self._response: SharedBuffer | None = None
+        self._response_known = 0
+        self._request: SharedBuffer | None = None
+        self._freed: Callable[[], None] = _nothing
         self._channel = Channel(self._answered, self._channel_ended)
         self._process = self._spawn()
         self._channel.started()
@@ -191,50 +212,69 @@ class WorkerProcess:
     def submit(
         self,
         body: SharedBuffer,
-        response: SharedBuffer,
         accept: str,
         request_id: str,
         timeout: float,
         max_response: int = NO_LIMIT,
         folder: str = "",
-    ) -> "asyncio.Future[Done]":
-        """Have the model predict; the future gives what the worker says of it or raises PredictFailed.
+        freed: Callable[[], None] = _nothing,
+    ) -> "asyncio.Future[Answer]":
+        """Have the model predict; the future gives its answer or raises PredictFailed.
 
         In `folder` lie the files that the request names by `content_path`.
 
-        Past `timeout` seconds the process group is killed. The future settles whatever happens, and the worker is
-        BUSY until then. Raises OSError where the worker has ended meanwhile and has not seen the request.
+        Past `timeout` seconds the process group is killed. The future settles whatever happens; who cancels it leaves
+        the worker BUSY, and may `abandon` it. `freed` is called when the worker has done with the request, one way or
+        the other. Raises OSError where the worker has ended meanwhile and has not seen the request, and NoRoom where
+        memory or descriptors are exhausted.
         """
         assert self.state is WorkerState.READY
+        message: Message = {"do": "predict", "id": request_id, "accept": accept, "most": max_response, "folder": folder}
+        descriptors = self._with_buffers(message, body)
         for output in self._outputs:
             output.belongs_to(request_id)
         if folder and self.plan.user is not None:
             self.plan.user.let_through(Path(folder).parent)
             self.plan.user.own(Path(folder))
-        descriptors = (body.fd, response.fd)
         late = DeadlineExceeded(
             f"predict(data) took longer than {timeout:g} s: the worker was stopped and starts anew."
             " --predict-timeout allows more."
         )
-        number = self.predictions + 1
-        message = {
-            "do": "predict",
-            "id": request_id,
-            "number": number,
-            "size": body.size,
-            "accept": accept,
-            "most": max_response,
-            "folder": folder,
-        }
+        message["number"] = number = self.predictions + 1
         try:
             self._channel.send(message, descriptors)
         except OSError:
             self._channel_ended(is_spoiled=False)
             raise
+        self._response_known = message["response"]
+        self._request = body
+        body.is_held_elsewhere = body.small is None
+        self._freed = freed
         self.state = WorkerState.BUSY
         self._memory_kills_before = _memory_kills.lately()
         self.predictions = number
-        return self._expect(timeout, late)
+        answer: asyncio.Future[Answer] = self._expect(timeout, late)
+        return answer
+
+    def _with_buffers(self, message: Message, body: SharedBuffer) -> list[int]:
+        """Put the request into the message, or the descriptors of what it lies in and of what the answer may fill."""
+        descriptors = []
+        if body.small is not None:
+            message["body"] = body.small
+        else:
+            message["size"] = body.size
+            descriptors.append(body.fd)
+        if self._response is None:
+            self._response = SharedBuffer.create(self._answers)
+            self._response.is_held_elsewhere = True
+        try:
+            message["response"] = number = self._response.number
+        except OSError as error:
+            text = f"this machine cannot hold another answer ({error.strerror}): try again later."
+            raise NoRoom(text) from error
+        if number != self._response_known:
+            descriptors.append(self._response.fd)
+        return descriptors
 
     def abandon(self, patience: float | None = None) -> None:
         """Tell the model, by `mdai_cancelled`, that nobody waits for its answer.
@@ -299,7 +339,7 @@ class WorkerProcess:
                 process = subprocess.Popen(
                     [plan.python, "-I", "-B", GUEST, runtime, str(self._channel.worker_end), str(os.getpid())],
                     cwd=plan.working_directory,
-                    env=plan.environment | {orphans.MARK: self._mark},
+                    env=heap.warmed(plan.environment | {orphans.MARK: self._mark}),
                     stdin=subprocess.DEVNULL,
                     stdout=out_write,
                     stderr=err_write,
@@ -348,9 +388,38 @@ class WorkerProcess:
             self.state = WorkerState.READY
         if failure is not None:
             self._fail(kinds[failure.kind](failure.text, traceback=failure.traceback))
+        elif reply.done is not None:
+            self._answer_with(reply.done)
         else:
             self._settle()
             self._answer.set_result(answer)
+
+    def _answer_with(self, done: Done) -> None:
+        answer = Answer(done, self._answer_in(done))
+        self._settle()
+        if self._answer.done():  # nobody waits for it any more
+            answer.body.close()
+        else:
+            self._answer.set_result(answer)
+        self._free()
+
+    def _answer_in(self, done: Done) -> SharedBuffer:
+        """The buffer that holds the answer: its caller's from now on."""
+        if done.small or self._response is None:
+            buffer = SharedBuffer.create()
+            buffer.write(done.small)
+            return buffer
+        buffer, self._response = self._response, None
+        buffer.is_held_elsewhere = False
+        return buffer
+
+    def _free(self) -> None:
+        """The worker uses nothing of the request's any more, or is about to end."""
+        if self._request is not None:
+            self._request.is_held_elsewhere = self.state is not WorkerState.READY
+            self._request = None
+        freed, self._freed = self._freed, _nothing
+        freed()
 
     def _settle(self) -> None:
         if self._deadline is not None:
@@ -362,6 +431,7 @@ class WorkerProcess:
         if not self._answer.done():
             self._answer.set_exception(error)
             self._answer.exception()  # whoever asked may have left; who has not raises it
+        self._free()
 
     def _expire(self, late: LoadFailed | PredictFailed) -> None:
         self._killed_because = late
@@ -419,6 +489,8 @@ class WorkerProcess:
         self._channel.read()  # the answer may have come a moment before the end
         self._channel.close()
         self._notice.close()
+        if self._response is not None:
+            self._response.close()
         self._process.wait()
         for output in self._outputs:
             output.close()

@@ -1,97 +1,136 @@
-"""An anonymous file in memory: how request and response bytes cross to a worker without being copied.
+"""How request and response bytes cross to a worker without being copied: an anonymous file in memory, or, where they
+are few, a frame of the channel.
 
-A buffer is a memfd where the kernel has them and an unlinked temporary file elsewhere; never a name in
-`/dev/shm`, which is 64 MB in a default container. The parent creates both buffers of a request and passes their
-descriptors; it appends the body to one as it arrives and reads the answer from the other with `pread`, so that a
-worker that shrinks the file can make a read short but never make the server fault. Map a buffer only before its
-descriptor has been given away.
+A buffer begins in ordinary memory; past `SMALL` bytes, or when its descriptor is asked for, it lies in a file
+(`memory_file`), whose descriptor is passed. The parent writes the body to one as it arrives and reads the answer from
+another with `pread`, so that a worker that shrinks the file can make a read short but never make the server fault.
 """
 
-import mmap
 import os
-import tempfile
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-#: Freeing so many bytes takes the kernel about a millisecond.
-_SLOW_TO_FREE = 8 << 20
+from model_loader.memory_file import MemoryFile, WarmFiles
+
+#: Bytes that are copied through the channel in less time than a file takes to be made, passed and mapped.
+SMALL = 1 << 15
 
 
 class SharedBuffer:
-    """Bytes in anonymous shared memory, owned by this process until `close`.
+    """Bytes owned by this process until `close`, in a file of `warm`'s where they need one.
 
     `size` counts what was written here; bytes that a worker wrote are not counted, it reports their number itself.
+    `is_held_elsewhere` is true while somebody else, as a worker, may use it: closed meanwhile, its file is not kept.
     """
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
+    def __init__(self, warm: WarmFiles | None = None) -> None:
         self.size = 0
+        self.is_held_elsewhere = False
+        self._warm = warm
+        self._small: bytearray | None = bytearray()
+        self._file: MemoryFile | None = None
 
     @classmethod
-    def create(cls) -> "SharedBuffer":
-        """A new, empty buffer. Raises OSError when memory or descriptors are exhausted."""
-        return cls(_anonymous_file())
+    def create(cls, warm: WarmFiles | None = None) -> "SharedBuffer":
+        """A new, empty buffer."""
+        return cls(warm)
+
+    @property
+    def small(self) -> bytearray | None:
+        """All that was written, where it lies in ordinary memory. Raises ValueError once the buffer is closed."""
+        if self._small is None and self._file is None:
+            raise ValueError("this buffer is closed")
+        return self._small
 
     @property
     def fd(self) -> int:
-        """The descriptor, for passing it to a worker. Raises ValueError once the buffer is closed."""
-        if self._fd < 0:
-            raise ValueError("this buffer is closed")
-        return self._fd
+        """The file's descriptor, for passing it to a worker.
+
+        Raises ValueError once the buffer is closed, and OSError when memory or descriptors are exhausted.
+        """
+        return self._in_file().fd
+
+    @property
+    def number(self) -> int:
+        """What tells its file from others, whichever buffer it serves. Raises as `fd` does."""
+        return self._in_file().number
 
     def write(self, chunk: bytes | bytearray | memoryview) -> None:
-        """Append `chunk`."""
+        """Append `chunk`. Raises OSError when memory or descriptors are exhausted."""
+        small = self.small
+        if small is not None and self.size + len(chunk) <= SMALL:
+            small += chunk
+            self.size += len(chunk)
+            return
+        descriptor = self._in_file(self.size + len(chunk)).fd
         view = memoryview(chunk)
         while view:
-            written = os.pwrite(self.fd, view, self.size)
+            written = os.pwrite(descriptor, view, self.size)
             self.size += written
             view = view[written:]
+
+    def room(self, size: int) -> memoryview:
+        """The next `size` bytes, to be written where they lie; `wrote` counts them. Raises as `write` does."""
+        file = self._in_file(self.size + size)
+        return memoryview(file.mapping(self.size + size))[self.size : self.size + size]
+
+    def wrote(self, count: int) -> None:
+        """So many bytes of `room` have been written."""
+        self.size += count
 
     def patch(self, offset: int, data: bytes) -> None:
         """Overwrite `len(data)` bytes at `offset`, all of which must have been written before."""
         if offset < 0 or offset + len(data) > self.size:
             raise ValueError(f"cannot patch {len(data)} bytes at {offset}: the buffer holds {self.size}")
-        os.pwrite(self.fd, data, offset)
+        if self._small is not None:
+            self._small[offset : offset + len(data)] = data
+        else:
+            os.pwrite(self.fd, data, offset)
 
     def read(self, offset: int, length: int) -> bytes:
         """Up to `length` bytes from `offset`; fewer only where the file ends, however many a worker promised."""
-        there = max(0, os.fstat(self.fd).st_size - offset)
-        return os.pread(self.fd, min(length, there), offset)
+        small = self.small
+        if small is not None:
+            return bytes(small[offset : offset + length])
+        file = self._in_file()
+        return os.pread(file.fd, min(length, max(0, file.length - offset)), offset)
 
     @contextmanager
     def mapped(self) -> Iterator[memoryview]:
         """The bytes written so far as a read-only view, valid inside the `with` block only."""
-        if self.size == 0:
-            yield memoryview(b"")
-            return
-        mapping = mmap.mmap(self.fd, self.size, access=mmap.ACCESS_READ)
-        view = memoryview(mapping)
+        small = self.small
+        whole = memoryview(small if small is not None else self._in_file().mapping(self.size))
+        view = whole[: self.size].toreadonly()
         try:
             yield view
         finally:
-            # Where an error's traceback still holds a part of the view, the mapping ends with that traceback.
-            with suppress(BufferError):
+            try:
                 view.release()
-                mapping.close()
+            except BufferError:  # an error's traceback holds a part of the view: what it shows must not change
+                self.is_held_elsewhere = True
+            whole.release()
 
     def close(self) -> None:
-        """Give the memory back (once no worker holds the descriptor either). Closing twice is harmless.
+        """Give the memory back (once no worker holds the descriptor either). Closing twice is harmless."""
+        file, self._file, self._small = self._file, None, None
+        if file is None:
+            return
+        if self._warm is None or self.is_held_elsewhere:
+            file.close()
+        else:
+            self._warm.give(file)
 
-        Memory that takes long to free is freed on a thread of its own: the event loop does not wait for it.
-        """
-        if self._fd < 0:
-            return
-        descriptor, self._fd = self._fd, -1
-        if os.fstat(descriptor).st_size < _SLOW_TO_FREE:
-            os.close(descriptor)
-            return
-        try:
-            threading.Thread(target=os.close, args=(descriptor,), name="free-buffer").start()
-        except RuntimeError:  # no more threads to be had, or the interpreter is about to end
-            os.close(descriptor)
+    def _in_file(self, size: int = 0) -> MemoryFile:
+        """The file, with what there was written into it; `size` bytes are likely to come to lie there."""
+        small = self.small
+        if self._file is None:
+            self._file = self._warm.take(size) if self._warm is not None else MemoryFile(sealed=True)
+            if small:
+                os.pwrite(self._file.fd, small, 0)
+            self._small = None
+        return self._file
 
     def __enter__(self) -> Self:
         return self
@@ -100,15 +139,3 @@ class SharedBuffer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def __del__(self) -> None:
-        # No thread from here: this may run wherever memory is collected, inside the starting of a thread too.
-        if self._fd >= 0:
-            os.close(self._fd)
-
-
-def _anonymous_file() -> int:
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("mdai-model", os.MFD_CLOEXEC)
-    with tempfile.TemporaryFile(prefix="mdai-model-") as file:
-        return os.dup(file.fileno())

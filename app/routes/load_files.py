@@ -4,13 +4,14 @@ import asyncio
 
 from starlette.exceptions import HTTPException
 
-from app.body import FORM_TYPE, UploadLimits, declared_length, held, media_type, new_body, receive_body
+from app.body import FORM_TYPE, UploadLimits, declared_length, held, media_type, receive_body
 from app.body_budget import BodyBudget, BodyShare
 from app.exchange import Exchange
 from app.interface.loading import FileToLoad, read_loading_in_slices
 from app.loaded_files import LoadedFiles
 from app.refusals import UnsupportedMediaType
 from app.settings import Settings
+from model_loader.memory_file import WarmFiles
 from model_loader.shared_buffer import SharedBuffer
 
 LOAD_FILES = "/load-files"
@@ -22,11 +23,12 @@ _LATER = 0.1
 class LoadFilesRoute:
     """Takes files whatever the model does: they may come while it loads."""
 
-    def __init__(self, loaded: LoadedFiles, settings: Settings, budget: BodyBudget) -> None:
+    def __init__(self, loaded: LoadedFiles, settings: Settings, budget: BodyBudget, bodies: WarmFiles) -> None:
         self._loaded = loaded
         self._settings = settings
         self._upload_limits = UploadLimits.of(settings)
         self._budget = budget
+        self._bodies = bodies
 
     async def __call__(self, exchange: Exchange) -> None:
         if exchange.method != "POST":
@@ -39,7 +41,7 @@ class LoadFilesRoute:
                 "'content_path' as application/msgpack. A form with its files goes to /predict."
             )
         length = declared_length(exchange.headers, self._settings.max_body)
-        with BodyShare(self._budget, length) as share, new_body() as body:
+        with BodyShare(self._budget, length) as share, SharedBuffer.create(self._bodies) as body:
             await receive_body(exchange, media, body, self._upload_limits, share.grow_to)
             with held():
                 await asyncio.to_thread(self._loaded.store, body, await _files_in(body))

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from app.about import own_url
 from app.accept import wanted_by
-from app.body import UploadLimits, declared_length, media_type, new_body, receive_body
+from app.body import UploadLimits, declared_length, media_type, receive_body
 from app.body_budget import BodyBudget, BodyShare
 from app.exchange import Exchange
 from app.hangup import UntilHangUp
@@ -25,6 +25,7 @@ from app.refusals import ClientGone
 from app.settings import Settings
 from app.time_limit import time_limit
 from model_loader.errors import PredictFailed
+from model_loader.memory_file import WarmFiles
 from model_loader.package import ModelPackage
 from model_loader.prediction import Accept, PredictRequest
 from model_loader.shared_buffer import SharedBuffer
@@ -49,12 +50,14 @@ class PredictRoute:
         package: ModelPackage,
         loaded: LoadedFiles,
         budget: BodyBudget,
+        bodies: WarmFiles,
     ) -> None:
         self._predictor = predictor
         self._loaded = loaded
         self._settings = settings
         self._upload_limits = UploadLimits.of(settings)
         self._budget = budget
+        self._bodies = bodies
         self._packaged = packaged_label_classes(package.label_classes)
 
     async def __call__(self, exchange: Exchange) -> None:
@@ -64,7 +67,7 @@ class PredictRoute:
         length = declared_length(exchange.headers, self._settings.max_body)
         timeout = time_limit(exchange.headers)
         self._predictor.check_admission()
-        with BodyShare(self._budget, length) as share, new_body() as body:
+        with BodyShare(self._budget, length) as share, SharedBuffer.create(self._bodies) as body:
             await receive_body(exchange, media, body, self._upload_limits, share.grow_to)
             exchange.timings["upload"] = time.perf_counter() - exchange.started_at
             summary = await _summary_of(body)

@@ -123,15 +123,13 @@ def test_they_stay_until_the_worker_has_ended_with_them_though_the_client_left(
     store(loaded, {"a": b"A"})
 
     async def request() -> None:
-        reply = asyncio.get_running_loop().create_future()
         taken = loaded.take(named("a"))
         with pytest.raises(TimeoutError):
             async with taken:
-                taken.used_until(reply)
+                taken.hold()
                 raise TimeoutError
         assert contents(taken) == {"a": b"A"}
-        reply.set_exception(PredictFailed("Died."))
-        reply.exception()
+        taken.let_go()
 
     asyncio.run(request())
     assert left_in(tmp_path / "loaded") == []

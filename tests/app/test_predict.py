@@ -399,14 +399,13 @@ def test_json_numbers_of_an_error_are_json(client: TestClient) -> None:
     assert json.loads(answer.content)["status"] == 400
 
 
-@pytest.mark.parametrize("operation", ["create", "write"])
 def test_a_machine_without_memory_for_the_body_says_so_and_asks_to_come_back(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch, operation: str
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr(SharedBuffer, operation, fail)
+    monkeypatch.setattr(SharedBuffer, "write", fail)
     answer = client.post("/predict", content=BODY, headers=MSGPACK)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert "cannot hold the body (Too many open files)" in answer.text

@@ -62,8 +62,8 @@ def live_buffers(monkeypatch: pytest.MonkeyPatch) -> list[SharedBuffer]:
     made: list[SharedBuffer] = []
     create = SharedBuffer.create
 
-    def create_and_note() -> SharedBuffer:
-        made.append(create())
+    def create_and_note(*arguments: Any) -> SharedBuffer:
+        made.append(create(*arguments))
         return made[-1]
 
     monkeypatch.setattr(SharedBuffer, "create", create_and_note)

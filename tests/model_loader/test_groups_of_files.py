@@ -47,8 +47,11 @@ class Inputs:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(content)
 
-    def used_until(self, reply: "asyncio.Future[Any]") -> None:
-        reply.add_done_callback(lambda _: self.ended.set())
+    def hold(self) -> None:
+        assert not self.ended.is_set()
+
+    def let_go(self) -> None:
+        self.ended.set()
 
 
 def notes(answer: Any) -> list[str]:

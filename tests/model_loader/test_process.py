@@ -63,8 +63,10 @@ async def loaded(worker: WorkerProcess) -> WorkerProcess:
 
 
 async def asked(worker: WorkerProcess, timeout: float = PATIENCE) -> Done:
-    with SharedBuffer.create() as body, SharedBuffer.create() as response:
-        return await worker.submit(body, response, "msgpack", "test", timeout)
+    with SharedBuffer.create() as body:
+        answer = await worker.submit(body, "msgpack", "test", timeout)
+        answer.body.close()
+        return answer.done
 
 
 async def ended(worker: WorkerProcess) -> None:
@@ -372,10 +374,11 @@ def test_an_answer_counts_though_the_worker_dies_a_moment_later(hosted: Hosted, 
     async def scenario() -> None:
         for _ in range(3):
             worker = await loaded(scripted("hear()\nsay(READY)\nhear()\nsay(DONE)\nos._exit(1)"))
-            with SharedBuffer.create() as body, SharedBuffer.create() as response:
-                answer = worker.submit(body, response, "msgpack", "test", PATIENCE)
+            with SharedBuffer.create() as body:
+                answer = worker.submit(body, "msgpack", "test", PATIENCE)
                 await_true(lambda worker=worker: not is_alive(worker.pid), "it has answered and died")
-                assert (await answer).size == 0
+                with (await answer).body as response:
+                    assert response.read(0, 1) == b""
             await ended(worker)
 
     hosted.run(scenario())

@@ -27,22 +27,24 @@ def materialise(outputs):
 
 
 def write_outputs(outputs, descriptor, accept, most=float("inf")):
-    """Write the response and behind it the skeleton into `descriptor`; returns the two lengths in bytes.
+    """`write_into` a descriptor."""
+    return write_into(outputs, Sink(lambda: descriptor, most), accept)
+
+
+def write_into(outputs, sink, accept):
+    """Write the response and behind it the skeleton into `sink`; returns the two lengths in bytes.
 
     Anything but a list, tuple or generator of outputs has no response: only its skeleton is written, for the judge to
-    refuse. Raises Unwritable, and TooLong before more than `most` bytes of a response are written.
+    refuse. Raises Unwritable, and TooLong before a response is written that is longer than the sink takes.
     """
-    sink = _Sink(descriptor, most)
     if isinstance(outputs, plain.LISTS):
         shapes = _write_json(outputs, sink) if accept == "json" else _write_msgpack(outputs, sink)
         if type(outputs) is not list:
             shapes = _typed(plain.type_name(outputs), shapes)
     else:
         shapes = _picture(outputs, "the result")
-    size = sink.finish()
-    sink.most = float("inf")
-    encoded = msgpack.packb(shapes, use_bin_type=True)
-    sink.write(encoded)
+    size = sink.end_of_response()
+    sink.write(msgpack.packb(shapes, use_bin_type=True))
     return size, sink.finish() - size
 
 
@@ -226,36 +228,56 @@ class TooLong(NoRoom):
     """The response is longer than the operator allows."""
 
 
-class _Sink:
-    """Appends to a descriptor in large pieces."""
+class Sink:
+    """Appends to a file in large pieces, `descriptor()` says to which; the response may have `most` bytes.
 
-    def __init__(self, descriptor, most):
+    What comes to `most_small` bytes or less is `small` in the end, and not written at all.
+    """
+
+    def __init__(self, descriptor, most=float("inf"), most_small=0):
         self._descriptor = descriptor
-        self.most = most
+        self._most = most
+        self._most_small = most_small
         self._pending = bytearray()
         self._written = 0
+        self.small = b""
 
     def write(self, data):
         self._pending += data
         if len(self._pending) >= _FLUSH_AT:
-            self.finish()
+            self._check()
+            self._write_out()
+
+    def end_of_response(self):
+        """What comes now belongs to it no more; returns how many bytes there are."""
+        self._check()
+        self._most = float("inf")
+        return self._written + len(self._pending)
 
     def finish(self):
-        """Write out what is pending; returns how many bytes there are in all."""
-        if self._written + len(self._pending) > self.most:
-            raise TooLong("the response is longer than the {:,} bytes that --max-response allows".format(self.most))
+        """Keep or write out what is pending; returns how many bytes there are in all."""
+        if not self._written and len(self._pending) <= self._most_small:
+            self.small = bytes(self._pending)
+            return len(self.small)
+        self._write_out()
+        return self._written
+
+    def _check(self):
+        if self._written + len(self._pending) > self._most:
+            raise TooLong("the response is longer than the {:,} bytes that --max-response allows".format(self._most))
+
+    def _write_out(self):
         view = memoryview(self._pending)
         offset = 0
         while offset < len(view):
             try:
-                written = os.pwrite(self._descriptor, view[offset:], self._written)
+                written = os.pwrite(self._descriptor(), view[offset:], self._written)
             except OSError as error:
                 raise NoRoom("the response cannot be stored: %s" % error) from error
             offset += written
             self._written += written
         view.release()
         self._pending = bytearray()
-        return self._written
 
 
 class _Counting:

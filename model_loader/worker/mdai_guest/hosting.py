@@ -8,12 +8,13 @@ import socket
 import sys
 import time
 
-from . import cancelling, groups, hints, loading, parent_death, request, streams, visibility, wire
+from . import cancelling, groups, heap, hints, loading, parent_death, request, streams, visibility, wire
 
 
 def main(runtime, channel, parent):
     """Serve the channel until the server closes it; returns the exit code."""
     parent_death.follow(int(parent))
+    heap.restore_environment()
     own_streams = streams.Streams()
     own_streams.mend()
     sock = socket.socket(fileno=streams.to_high(int(channel)))
@@ -40,7 +41,7 @@ class Host:
         self.root = ""
         self.label_classes = b""
         self.pid = os.getpid()
-        self.held = []
+        self.request = self.response = None
         self.notice = None
         self.incoming = select.poll()
         self.incoming.register(sock, select.POLLIN)
@@ -63,15 +64,18 @@ class Host:
                 return 1
 
     def wait(self):
-        """Wait for the next frame.
+        """Wait for the next frame. Where it does not come for a while, memory that is free is given back.
 
         An alarm that the package left behind may go off meanwhile; what its handler raises is printed, as nobody is
         there to catch it.
         """
+        patience = heap.IDLE_MILLISECONDS
         while True:
             try:
-                self.incoming.poll()
-                return
+                if self.incoming.poll(patience):
+                    return
+                patience = None
+                heap.give_back()
             except Exception as error:
                 if isinstance(error, OSError) and error.errno is not None:
                     return  # poll's own; reading the channel says what is wrong
@@ -95,20 +99,36 @@ class Host:
         return {"ready": {"python": version, "pid": os.getpid(), "seconds": seconds}}
 
     def predict(self, message, descriptors):
-        if len(descriptors) != 2:
-            raise OSError(errno.EMFILE, "a request came with %d descriptors instead of 2" % len(descriptors))
-        self.held = body, response = [streams.to_high(descriptor) for descriptor in descriptors]
+        number = message["response"]
+        is_new = self.response is None or self.response.number != number
+        expected = ("body" not in message) + is_new
+        if len(descriptors) != expected:
+            came = "a request came with %d descriptors instead of %d" % (len(descriptors), expected)
+            raise OSError(errno.EMFILE, came)
+        if is_new:
+            self.forget_response()
+            self.response = Response(number, streams.to_high(descriptors.pop()))
+        if descriptors:
+            self.request = streams.to_high(descriptors.pop())
         try:
-            return self.answer(message, body, response)
+            return self.answer(message)
         finally:
-            self.held = []
-            os.close(body)
-            os.close(response)
+            self.forget_request()
 
-    def answer(self, message, body, response):
+    def forget_request(self):
+        if self.request is not None:
+            os.close(self.request)
+            self.request = None
+
+    def forget_response(self):
+        if self.response is not None and self.response.is_there():
+            os.close(self.response.descriptor)
+        self.response = None
+
+    def answer(self, message):
         began = time.monotonic()
         try:
-            call = groups.Call(self.model, self.decode(body, message["size"], message["folder"]))
+            call = groups.Call(self.model, self.decode(message))
         except (OSError, MemoryError):  # the process has no descriptor or no memory left for it
             raise
         except Exception as error:  # whatever msgpack finds wrong with the body is the caller's to mend
@@ -122,8 +142,9 @@ class Host:
             return error_of(wire.ERROR_MODEL, text + hints.about_predict(error, self.root), trace)
         predicted = time.monotonic()
         del call
+        sink = self.encoding.Sink(self.response.checked, message["most"], wire.SMALL)
         try:
-            size, skeleton = self.encoding.write_outputs(outputs, response, message["accept"], message["most"])
+            size, skeleton = self.encoding.write_into(outputs, sink, message["accept"])
         except self.encoding.Unwritable as error:
             cause = error.__cause__  # what an object of the package's raised while it was looked at
             return error_of(wire.ERROR_OUTPUT, str(error), loading.format_traceback(cause) if cause else "")
@@ -137,7 +158,7 @@ class Host:
             return error_of(wire.ERROR_OUTPUT, *loading.explain("writing the outputs", error))
         encoded = time.monotonic()
         timings = {"decode": decoded - began, "predict": predicted - decoded, "encode": encoded - predicted}
-        return {"done": {"size": size, "skeleton": skeleton, "timings": timings}}
+        return {"done": {"size": size, "skeleton": skeleton, "timings": timings, "small": sink.small}}
 
     def predicted(self, call, number):
         cancelled = cancelling.Cancelled(self.notice, number)
@@ -151,9 +172,8 @@ class Host:
     def let_go(self):
         """In a child that the package forked: give up the channel, and the request, whose memory would live on."""
         self.sock.close()
-        for descriptor in self.held:
-            os.close(descriptor)
-        self.held = []
+        self.forget_response()
+        self.forget_request()
 
     def end_if_forked(self, error=None):
         """End a child that the package forked and that left its code as the parent does: it must not answer."""
@@ -168,14 +188,42 @@ class Host:
         self.streams.mend()
         os._exit(code & 0xFF)
 
-    def decode(self, body, size, folder):
-        with mmap.mmap(body, size, access=mmap.ACCESS_READ) as mapping:
-            message = self.msgpack.unpackb(mapping, raw=False, strict_map_key=True)
-        return request.adapt(message, self.default_label_classes, folder)
+    def decode(self, message):
+        if self.request is None:
+            data = self.unpacked(message["body"])
+        else:
+            with mmap.mmap(self.request, message["size"], access=mmap.ACCESS_READ) as mapping:
+                data = self.unpacked(mapping)
+        return request.adapt(data, self.default_label_classes, message["folder"])
+
+    def unpacked(self, body):
+        return self.msgpack.unpackb(body, raw=False, strict_map_key=True)
 
     def default_label_classes(self):
         """Those that the package brings, for a request without."""
         return self.msgpack.unpackb(self.label_classes, raw=False)
+
+
+class Response:
+    """The buffer that long answers are written to, under the server's number for it.
+
+    It is here from one request to the next: a package that closes descriptors that it did not open may get its number
+    for a file of its own, which must not be written to.
+    """
+
+    def __init__(self, number, descriptor):
+        self.number = number
+        self.descriptor = descriptor
+        self._identity = streams.identity(descriptor)
+
+    def is_there(self):
+        return streams.identity(self.descriptor) == self._identity
+
+    def checked(self):
+        """The descriptor. Raises OSError where it is not the buffer any more."""
+        if not self.is_there():
+            raise OSError(errno.EBADF, "the package closed the descriptor of its answers")
+        return self.descriptor
 
 
 def _last_words(error):

@@ -31,7 +31,7 @@ class Streams:
 
     def __init__(self):
         self._originals = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _HIGH) for number in (0, 1, 2)]
-        self._identities = [_identity(descriptor) for descriptor in self._originals]
+        self._identities = [identity(descriptor) for descriptor in self._originals]
         self._libc = ctypes.CDLL(None)
         self._c_streams = [_c_stream(self._libc, name) for name in ("stdout", "stderr")]
         sys.stdin = sys.__stdin__ = _text(0, "r")
@@ -47,8 +47,8 @@ class Streams:
             except BaseException:  # gone, closed, or an object of the package's that raises anything
                 continue
         self._flush_c()
-        for number, (original, identity) in enumerate(zip(self._originals, self._identities)):
-            if _identity(number) != identity:
+        for number, (original, known) in enumerate(zip(self._originals, self._identities)):
+            if identity(number) != known:
                 os.dup2(original, number, inheritable=True)
         for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
             if not _is_open(getattr(sys, name, None)):
@@ -72,7 +72,8 @@ class Streams:
                 continue
 
 
-def _identity(descriptor):
+def identity(descriptor):
+    """What tells the file behind an open descriptor from others; None for a descriptor that is closed."""
     try:
         status = os.fstat(descriptor)
     except OSError:

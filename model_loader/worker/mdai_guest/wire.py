@@ -7,17 +7,21 @@ A frame is a 4-byte big-endian length and a msgpack map of that many bytes. The 
     parent -> worker   {"do": "load", "root", "import_folders", "hidden", "label_classes"} + 1 descriptor: notice
     worker -> parent   {"ready": {"python", "pid", "seconds"}}
                        or {"failed": {"kind", "text", "traceback"}}
-    parent -> worker   {"do": "predict", "id", "number", "size", "accept", "most", "folder"}
-                       + 2 descriptors: request, response
-    worker -> parent   {"done": {"size", "skeleton", "timings"}}
+    parent -> worker   {"do": "predict", "id", "number", "body" or "size", "response", "accept", "most", "folder"}
+                       + 1 descriptor each: the request unless it is "body", a response buffer that is another
+    worker -> parent   {"done": {"size", "skeleton", "timings", "small"}}
                        or {"error": {"kind", "text", "traceback"}}
 
 Requests are numbered from 1. The parent writes the number of one that nobody waits for any more into the notice, while
 the worker is busy and reads no frame. Every frame is small. "folder" holds the files that were loaded ahead of the
 request, "" where there are none. "label_classes" are those for requests without any, packed once more, so that each
-request gets a list of its own. The response's bytes and, behind them, the skeleton's lie in the response buffer; "size"
-and "skeleton" are their lengths, and "most" is what the response may have. Errors cross as data: a kind from the lists
-below, a text for people, the model's own traceback.
+request gets a list of its own.
+
+A request of a few kilobytes stands in the frame itself, as "body". The response's bytes and, behind them, the
+skeleton's stand in the reply as "small" where they are few, and lie in the response buffer where that is empty; "size"
+and "skeleton" are their lengths, and "most" is what the response may have. A worker keeps its response buffer, whose
+number is "response", until it gets another. Errors cross as data: a kind from the lists below, a text for people, the
+model's own traceback.
 
 The skeleton is a msgpack picture of what `predict` returned, with one entry per output and a summary for
 whatever is large: see `skeleton` for how it is made and `app.interface.skeleton` for how it is read.
@@ -44,8 +48,12 @@ ERROR_REQUEST, ERROR_MODEL, ERROR_OUTPUT = "request", "model", "output"
 MAX_TEXT = 20000
 MAX_FRAME = 1 << 20
 _LENGTH = struct.Struct(">I")
+_RECEIVED_AT_ONCE = 1 << 16
+_SPACE = socket.CMSG_SPACE(4 * array.array("i").itemsize)
 #: A request's number as it lies in the notice.
 NUMBER = struct.Struct("=Q")
+#: Bytes of a response and its skeleton that stand in the reply.
+SMALL = 1 << 15
 #: Bytes in front of each frame's payload.
 HEADER = _LENGTH.size
 
@@ -77,20 +85,15 @@ def shorten(text):
 
 
 def receive_frame(sock):
-    """One frame's payload and the descriptors that came with it, or (None, []) when the other side is gone."""
-    header, descriptors = _receive_exactly(sock, HEADER)
-    if header is None:
-        return None, descriptors
-    payload, more = _receive_exactly(sock, frame_length(header))
-    return payload, descriptors + more
+    """One frame's payload and the descriptors that came with it, or (None, []) when the other side is gone.
 
-
-def _receive_exactly(sock, count):
-    data = bytearray()
+    Nothing may come behind it: the other side speaks again when it was answered.
+    """
+    data = b""
     descriptors = array.array("i")
+    count = HEADER
     while len(data) < count:
-        space = socket.CMSG_SPACE(4 * descriptors.itemsize)
-        chunk, ancillary, _flags, _address = sock.recvmsg(count - len(data), space)
+        chunk, ancillary, _flags, _address = sock.recvmsg(_RECEIVED_AT_ONCE, _SPACE)
         for level, kind, content in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 whole = len(content) - len(content) % descriptors.itemsize
@@ -98,6 +101,8 @@ def _receive_exactly(sock, count):
         if not chunk:
             return None, list(descriptors)
         data += chunk
+        if len(data) >= HEADER:
+            count = HEADER + frame_length(data[:HEADER])
     for descriptor in descriptors:
         os.set_inheritable(descriptor, False)
-    return bytes(data), list(descriptors)
+    return data[HEADER:], list(descriptors)
