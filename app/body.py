@@ -127,20 +127,21 @@ async def _receive(
     speed = Speed(limits.min_rate, limits.read_timeout)
     declared = 0 if b"transfer-encoding" in exchange.headers else declared_length(exchange.headers, limits.max_body)
 
-    def arrived(count: int) -> None:
+    def took(count: int) -> None:
         nonlocal size
+        assert direct is not None
+        direct.wrote(count)
         size += count
         if size < declared and speed.is_too_low(size):
             raise UploadStalled(_crawled(size, limits))
-        buffer.wrote(count)
         patience.renew()
 
     try:
         with Patience(limits.read_timeout) as patience:
             while exchange.upload_pending:
                 if direct is not None and declared - size >= WORTH_IT and exchange.takes_directly():
-                    buffer = direct
-                    await exchange.receive_into(direct.room(declared - size), arrived)
+                    direct.expect(declared)
+                    await exchange.take_directly(declared - size, direct.room, took)
                     if exchange.gone:
                         raise ClientGone
                     return

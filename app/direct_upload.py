@@ -9,15 +9,13 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
-#: The ASGI extension by which a request finds its connection.
-DIRECT_UPLOAD = "mdai_model.direct_upload"
 #: A rest that is shorter comes through the parser in less time.
 WORTH_IT = 64 * 1024
-#: Bytes that are taken in one read at most: a socket that is always full has the loop for no longer than some of these.
-_AT_ONCE = 512 * 1024
+#: Bytes that are taken in one read at most: a socket that is always full has the loop for as long as 32 of these take.
+_AT_ONCE = 256 * 1024
 
 
-class Connection(Protocol):
+class Reader(Protocol):
     """The HTTP protocol, as far as it can be asked to stand back."""
 
     transport: asyncio.Transport
@@ -37,23 +35,25 @@ class Connection(Protocol):
 
 
 class DirectUpload(asyncio.BufferedProtocol):
-    """The connection's protocol for as long as the rest of a body arrives, which fills `room` to its end.
+    """The connection's protocol for as long as the rest of a body arrives, `size` bytes.
 
-    `arrived` is told of the bytes of each read; what it raises ends the upload.
+    `room` gives memory for the next of them, and `arrived` is told how many each read has filled, so that `room` then
+    gives what follows; what they raise ends the upload.
     """
 
-    def __init__(self, http: Connection, room: memoryview, arrived: Callable[[int], None]) -> None:
+    def __init__(
+        self, http: Reader, size: int, room: Callable[[int], memoryview], arrived: Callable[[int], None]
+    ) -> None:
         self._http = http
+        self._left = size
         self._room = room
         self._arrived = arrived
-        self._size = len(room)
-        self._filled = 0
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
     def is_whole(self) -> bool:
         """Whether all of it is here."""
-        return self._filled == self._size
+        return not self._left
 
     async def run(self) -> None:
         """Take it in, until it `is_whole` or the client closes the connection. Raises whatever `arrived` raises."""
@@ -62,13 +62,16 @@ class DirectUpload(asyncio.BufferedProtocol):
             await self._ended
         finally:
             self._http.take_back(is_whole=self.is_whole)
-            self._room.release()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._room[self._filled : self._filled + _AT_ONCE]
+        try:
+            return self._room(min(self._left, _AT_ONCE))
+        except Exception as error:
+            self._end(error)
+            raise
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._filled += nbytes
+        self._left -= nbytes
         try:
             self._arrived(nbytes)
         except Exception as error:  # noqa: BLE001 (raised where the upload is awaited)

@@ -15,12 +15,13 @@ from typing import Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.direct_upload import DIRECT_UPLOAD, DirectUpload
+from app.direct_upload import DirectUpload
 from app.hidden import without_the_models_words
 from app.logs import request_id as current_request_id
 from app.metrics import Metrics
 from app.patience import Patience
 from app.problems import Headers, log_problem, place_raised, problem_type, render
+from app.protocol import CONNECTION
 from app.refusals import ClientGone
 from app.security_headers import with_defaults
 from model_loader.errors import ServerStopped
@@ -61,7 +62,7 @@ class Exchange:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self._receive = receive
         self._send = send
-        self._connection = scope.get("extensions", {}).get(DIRECT_UPLOAD, {}).get("connection")
+        self._connection = scope.get("extensions", {}).get(CONNECTION, {}).get("protocol")
         self.trace_id = _trace_id(self.headers.get(b"traceparent", b""))
         self.request_id = _request_id(self.headers.get(b"x-request-id", b"")) or self.trace_id or os.urandom(16).hex()
         self.upload_pending = self.headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in self.headers
@@ -88,17 +89,17 @@ class Exchange:
         """Whether the rest of the body can be taken straight from the socket."""
         return self._connection is not None and self._connection.is_receiving(self.scope)
 
-    async def receive_into(self, room: memoryview, arrived: Callable[[int], None]) -> None:
-        """Fill `room` with the rest of the body, all of it; `arrived` hears of the bytes of each read, and may raise.
+    async def take_directly(self, size: int, room: Callable[[int], memoryview], arrived: Callable[[int], None]) -> None:
+        """Take in the rest of the body, `size` bytes, only where `takes_directly`; see `DirectUpload`.
 
-        Only where `takes_directly`. It has been filled unless `gone` is true afterwards.
+        It is there unless `gone` is true afterwards.
         """
 
         def count(size: int) -> None:
             self.received += size
             arrived(size)
 
-        upload = DirectUpload(self._connection, room, count)
+        upload = DirectUpload(self._connection, size, room, count)
         await upload.run()
         self.upload_pending = False
         self.gone = not upload.is_whole
@@ -106,7 +107,7 @@ class Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = with_defaults([*message["headers"], (b"x-request-id", self.request_id.encode())])
+            headers = self._with_own(message["headers"])
             if self.upload_pending:
                 headers.append((b"connection", b"close"))
             await self._send({"type": "http.response.start", "status": self.status, "headers": headers})
@@ -123,9 +124,17 @@ class Exchange:
         """The worker of that number has got the request; whoever wants to know overrides this."""
 
     async def answer(self, status: int, headers: Headers, body: bytes) -> None:
-        """Send a whole response."""
+        """Send a whole response, whose length `headers` have."""
+        if self._connection is not None and not self.upload_pending:
+            complete = self._with_own(headers)
+            if self._connection.respond(self.scope, status, complete, body):
+                self.status, self.sent, self.complete = status, len(body), True
+                return
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
+
+    def _with_own(self, headers: Headers) -> Headers:
+        return with_defaults([*headers, (b"x-request-id", self.request_id.encode())])
 
     async def _linger(self) -> None:
         """Take in, and forget, what the client is still sending, so that it comes to read its answer."""

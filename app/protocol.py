@@ -7,16 +7,18 @@ section 7.8.
 """
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import httptools
 from starlette.types import Scope
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-from app.direct_upload import DIRECT_UPLOAD
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 #: Bytes of a request line with its headers, of trailers, or of a chunk's framing.
 MAX_HEAD_BYTES = 64 * 1024
+
+#: The ASGI extension by which a request finds its connection.
+CONNECTION = "mdai_model.connection"
 
 _OFFER = (b"upgrade", b"connection", b"http2-settings")
 _REFUSAL = (
@@ -72,7 +74,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head_is_complete()
         if not self.parser.should_upgrade():  # with an offer, the request begins once more without it
-            self.scope["extensions"] = {DIRECT_UPLOAD: {"connection": self}}
+            self.scope["extensions"] = {CONNECTION: {"protocol": self}}
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -89,6 +91,31 @@ class HttpProtocol(HttpToolsProtocol):
         cycle = self.cycle
         is_open = cycle.scope is scope and cycle.more_body and not cycle.disconnected
         return is_open and not cycle.body and not cycle.waiting_for_100_continue
+
+    def respond(self, scope: Scope, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
+        """Write a whole response at once; False where nothing was written, because it has to go the usual way.
+
+        The usual way writes head and body one after the other, and each of the two costs a system call and wakes the
+        client. `headers` have the body's length. Raises RuntimeError for a header that is more than one line.
+        """
+        cycle = self.cycle
+        is_usual = cycle.scope is not scope or cycle.response_started or cycle.disconnected or self.flow.write_paused
+        if is_usual or scope["method"] == "HEAD":
+            return False
+        lines = [b"%b: %b\r\n" % header for header in (*cycle.default_headers, *headers)]
+        if not cycle.keep_alive:
+            lines.append(b"connection: close\r\n")
+        head = b"".join((STATUS_LINE[status], *lines))
+        if head.count(b"\n") != len(lines) + 1:
+            raise RuntimeError("a header of the answer holds a line break")
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        self.transport.writelines((head, b"\r\n", body))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+        return True
 
     def hand_over(self, protocol: asyncio.BaseProtocol) -> None:
         """Have `protocol` read the connection."""

@@ -27,6 +27,7 @@ from model_loader.available_memory import available_memory
 
 #: Freeing so many bytes takes the kernel about a millisecond.
 _SLOW_TO_FREE = 8 << 20
+_MAPPED_WHOLE, _WINDOW = 256 << 20, 32 << 20
 #: A file is kept for so many seconds after its last use.
 KEPT_SECONDS = 5.0
 _MOST_KEPT, _SHARE_KEPT = 512 << 20, 16
@@ -46,24 +47,43 @@ class MemoryFile:
         self.number = next(_numbers)
         self._is_emptied = not sealed
         self._mapping: mmap.mmap | None = None
+        self._window: mmap.mmap | None = None
+        self._window_at = 0
 
     @property
     def length(self) -> int:
         """Bytes from its beginning to its end; memory is taken by those that have ever been written."""
         return os.fstat(self.fd).st_size
 
-    def mapping(self, size: int) -> mmap.mmap:
-        """The file in memory, `size` bytes at least, which become its length where it is shorter.
+    def expect(self, size: int) -> None:
+        """Make it `size` bytes long at least. Raises OSError when memory is exhausted."""
+        if self.length < size:
+            os.ftruncate(self.fd, size)
+
+    def whole(self, size: int) -> mmap.mmap:
+        """The file in memory, `size` bytes at least, which it must have.
 
         Raises OSError when memory is exhausted, and BufferError where a longer one is needed than somebody looks at.
         """
         if self._mapping is None:
-            if self.length < size:
-                os.ftruncate(self.fd, size)
             self._mapping = mmap.mmap(self.fd, 0)
         elif len(self._mapping) < size:
-            self._mapping.resize(max(size, self.length))
+            self._mapping.resize(self.length)
         return self._mapping
+
+    def window(self, offset: int, size: int) -> memoryview:
+        """Up to `size` bytes of the file from `offset`, at least one, to be written to. Raises OSError.
+
+        What is long is mapped a part at a time: to unmap all at once would stop everybody for as long as that takes.
+        """
+        if self.length <= _MAPPED_WHOLE:
+            return memoryview(self.whole(offset + size))[offset : offset + size]
+        start = offset - offset % _WINDOW
+        if self._window is None or self._window_at != start:
+            self._close(self._window)
+            self._window = mmap.mmap(self.fd, min(_WINDOW, self.length - start), offset=start)
+            self._window_at = start
+        return memoryview(self._window)[offset - start : offset - start + size]
 
     def close(self) -> None:
         """Give the memory back, once no worker holds the descriptor either.
@@ -85,12 +105,17 @@ class MemoryFile:
         descriptor, self.fd = self.fd, -1
         if descriptor < 0:
             return
-        if self._mapping is not None:
-            with suppress(BufferError):  # an error's traceback holds a part of it: it ends with that
-                self._mapping.close()
+        self._close(self._mapping)
+        self._close(self._window)
         if self._is_emptied:
             os.ftruncate(descriptor, 0)
         os.close(descriptor)
+
+    @staticmethod
+    def _close(mapping: mmap.mmap | None) -> None:
+        if mapping is not None:
+            with suppress(BufferError):  # an error's traceback holds a part of it: it ends with that
+                mapping.close()
 
     def __del__(self) -> None:
         # No thread from here: this may run wherever memory is collected, inside the starting of a thread too.

@@ -15,6 +15,7 @@ import enum
 import itertools
 import logging
 import os
+import select
 import signal
 import subprocess
 import threading
@@ -231,8 +232,7 @@ class WorkerProcess:
         assert self.state is WorkerState.READY
         message: Message = {"do": "predict", "id": request_id, "accept": accept, "most": max_response, "folder": folder}
         descriptors = self._with_buffers(message, body)
-        for output in self._outputs:
-            output.belongs_to(request_id)
+        self._attribute_output(request_id)
         if folder and self.plan.user is not None:
             self.plan.user.let_through(Path(folder).parent)
             self.plan.user.own(Path(folder))
@@ -353,11 +353,20 @@ class WorkerProcess:
             except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: no thread is to be had
                 raise DiedLoading(f"the model's interpreter {plan.python} cannot be started: {error}.") from error
             unless_started.pop_all()
+        self._pipes = select.poll()
+        for pipe in (out_read, err_read):
+            self._pipes.register(pipe, select.POLLIN)
         self._outputs = [
             WorkerOutput(out_read, partial(self._printed, "stdout"), OutputRate()),
             WorkerOutput(err_read, partial(self._printed, "stderr"), OutputRate()),
         ]
         return process
+
+    def _attribute_output(self, request_id: str) -> None:
+        """What was printed until now was somebody else's."""
+        has_news = bool(self._pipes.poll(0))
+        for output in self._outputs:
+            output.belongs_to(request_id, has_news=has_news)
 
     def _printed(self, stream: str, line: str, request_id: str) -> None:
         """`request_id` is of the request that ran then, whichever is being served now."""
@@ -382,8 +391,7 @@ class WorkerProcess:
         if not is_expected:  # nobody asked, or not that: only the package can have written it
             self._channel_ended(is_spoiled=True)
             return
-        for output in self._outputs:
-            output.belongs_to("")
+        self._attribute_output("")
         if not is_loading:
             self.state = WorkerState.READY
         if failure is not None:

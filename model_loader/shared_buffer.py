@@ -71,10 +71,16 @@ class SharedBuffer:
             self.size += written
             view = view[written:]
 
+    def expect(self, size: int) -> None:
+        """It is going to have so many bytes: they get a file that has room for them. Raises as `write` does."""
+        self._in_file(size).expect(size)
+
     def room(self, size: int) -> memoryview:
-        """The next `size` bytes, to be written where they lie; `wrote` counts them. Raises as `write` does."""
-        file = self._in_file(self.size + size)
-        return memoryview(file.mapping(self.size + size))[self.size : self.size + size]
+        """The next `size` of the bytes that are expected, or fewer, to be written where they lie; `wrote` counts them.
+
+        Raises OSError when memory is exhausted.
+        """
+        return self._in_file().window(self.size, size)
 
     def wrote(self, count: int) -> None:
         """So many bytes of `room` have been written."""
@@ -101,7 +107,7 @@ class SharedBuffer:
     def mapped(self) -> Iterator[memoryview]:
         """The bytes written so far as a read-only view, valid inside the `with` block only."""
         small = self.small
-        whole = memoryview(small if small is not None else self._in_file().mapping(self.size))
+        whole = memoryview(small if small is not None else self._in_file().whole(self.size))
         view = whole[: self.size].toreadonly()
         try:
             yield view

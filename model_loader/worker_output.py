@@ -51,8 +51,15 @@ class WorkerOutput:
         os.set_blocking(descriptor, False)
         self._loop.add_reader(descriptor, self._readable)
 
-    def belongs_to(self, owner: str) -> None:
-        """What is printed from now on is `owner`'s; nothing older is kept for the error text."""
+    def belongs_to(self, owner: str, *, has_news: bool = True) -> None:
+        """What is printed from now on is `owner`'s; nothing older is kept for the error text.
+
+        Without `has_news` the pipe is known to be empty.
+        """
+        if not has_news and not self._pending and not self._lines:
+            self.last_lines.clear()
+            self._owner = owner
+            return
         for _ in range(_READS_AT_ONCE):
             if self._descriptor < 0 or not self._read():
                 break

@@ -36,6 +36,7 @@ class Host:
         self.sock = sock
         self.streams = own_streams
         self.msgpack = msgpack
+        self.packer = msgpack.Packer(use_bin_type=True)
         self.encoding = encoding
         self.model = None
         self.root = ""
@@ -57,8 +58,9 @@ class Host:
                     return 0
                 message = self.msgpack.unpackb(payload, raw=False)
                 answer = actions[message["do"]](message, descriptors)
+                self.streams.flush()
+                self.sock.sendall(wire.frame(self.packer.pack(answer)))
                 self.streams.mend()
-                self.sock.sendall(wire.frame(self.msgpack.packb(answer, use_bin_type=True)))
             except (OSError, MemoryError) as error:
                 self.streams.tell(_last_words(error))
                 return 1

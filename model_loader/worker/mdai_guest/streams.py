@@ -34,19 +34,24 @@ class Streams:
         self._identities = [identity(descriptor) for descriptor in self._originals]
         self._libc = ctypes.CDLL(None)
         self._c_streams = [_c_stream(self._libc, name) for name in ("stdout", "stderr")]
+        self._buffered_in = getattr(self._libc, "__fpending", None)  # in glibc and musl
         sys.stdin = sys.__stdin__ = _text(0, "r")
         sys.stdout = sys.__stdout__ = _text(1, "w")
         sys.stderr = sys.__stderr__ = _text(2, "w")
         faulthandler.enable(file=self._originals[2])
 
-    def mend(self):
-        """Flush what is buffered, in C too, and put the three streams back where they were."""
+    def flush(self):
+        """Write out what is buffered, in C too."""
         for name in ("stdout", "stderr"):
             try:
                 getattr(sys, name).flush()
             except BaseException:  # gone, closed, or an object of the package's that raises anything
                 continue
         self._flush_c()
+
+    def mend(self):
+        """Flush, and put the three streams back where they were."""
+        self.flush()
         for number, (original, known) in enumerate(zip(self._originals, self._identities)):
             if identity(number) != known:
                 os.dup2(original, number, inheritable=True)
@@ -57,6 +62,8 @@ class Streams:
     def _flush_c(self):
         """Flush C's stdout and stderr. Not all streams with fflush(NULL): that waits for any that a thread reads."""
         for stream in self._c_streams:
+            if self._buffered_in is not None and not self._buffered_in(stream):
+                continue
             if self._libc.ftrylockfile(stream) == 0:
                 self._libc.fflush(stream)
                 self._libc.funlockfile(stream)
