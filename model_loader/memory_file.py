@@ -42,13 +42,14 @@ class MemoryFile:
     """
 
     def __init__(self, *, sealed: bool) -> None:
-        self.fd = _anonymous_file(sealed=sealed)
+        self.fd = -1
         self.is_sealed = sealed and _CAN_SEAL
         self.number = next(_numbers)
         self._is_emptied = not sealed
         self._mapping: mmap.mmap | None = None
         self._window: mmap.mmap | None = None
         self._window_at = 0
+        self.fd = _anonymous_file(sealed=sealed)
 
     @property
     def length(self) -> int:
@@ -63,12 +64,11 @@ class MemoryFile:
     def whole(self, size: int) -> mmap.mmap:
         """The file in memory, `size` bytes at least, which it must have.
 
-        Raises OSError when memory is exhausted, and BufferError where a longer one is needed than somebody looks at.
+        Raises OSError when memory is exhausted.
         """
-        if self._mapping is None:
+        if self._mapping is None or len(self._mapping) < size:
+            self._close(self._mapping)
             self._mapping = mmap.mmap(self.fd, 0)
-        elif len(self._mapping) < size:
-            self._mapping.resize(self.length)
         return self._mapping
 
     def window(self, offset: int, size: int) -> memoryview:

@@ -107,16 +107,9 @@ class SharedBuffer:
     def mapped(self) -> Iterator[memoryview]:
         """The bytes written so far as a read-only view, valid inside the `with` block only."""
         small = self.small
-        whole = memoryview(small if small is not None else self._in_file().whole(self.size))
-        view = whole[: self.size].toreadonly()
-        try:
+        lies_in = small if small is not None or not self.size else self._in_file().whole(self.size)
+        with memoryview(lies_in or b"") as whole, whole[: self.size] as part, part.toreadonly() as view:
             yield view
-        finally:
-            try:
-                view.release()
-            except BufferError:  # an error's traceback holds a part of the view: what it shows must not change
-                self.is_held_elsewhere = True
-            whole.release()
 
     def close(self) -> None:
         """Give the memory back (once no worker holds the descriptor either). Closing twice is harmless."""

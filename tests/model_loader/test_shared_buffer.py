@@ -1,5 +1,6 @@
 """Anonymous memory: written, patched, read, mapped, given back."""
 
+import asyncio
 import os
 import resource
 import threading
@@ -7,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from model_loader.shared_buffer import SharedBuffer
+from model_loader.memory_file import WarmFiles
+from model_loader.shared_buffer import SMALL, SharedBuffer
 from tests.hosting import PATIENCE, await_true, shared_buffers
 
 LARGE = 9 << 20
@@ -38,8 +40,9 @@ def test_a_read_is_short_only_where_the_file_ends_and_takes_no_memory_for_what_i
         assert buffer.read(10, 1) == b""
         assert buffer.read(1000, 1 << 60) == b""
         assert buffer.read(2, 1 << 60) == b"23456789"
-        os.ftruncate(buffer.fd, 4)
-        assert buffer.read(2, 8) == b"23"
+        assert os.fstat(buffer.fd).st_size == 10
+        assert buffer.read(8, 100) == b"89"
+        assert buffer.read(2, 1 << 60) == b"23456789"
 
 
 def test_what_was_written_can_be_patched_and_nothing_beyond() -> None:
@@ -112,11 +115,59 @@ def test_a_buffer_that_is_forgotten_is_given_back_without_a_thread() -> None:
     assert threading.enumerate() == threads
 
 
-def test_without_descriptors_creating_raises_and_leaves_nothing() -> None:
+def test_without_descriptors_only_what_is_small_can_be_held() -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
     try:
-        with pytest.raises(OSError, match="Too many open files"):
-            SharedBuffer.create()
+        with SharedBuffer.create() as buffer:
+            buffer.write(b"x" * SMALL)
+            assert buffer.size == SMALL
+            with pytest.raises(OSError, match="Too many open files"):
+                buffer.write(b"y")
+            assert buffer.read(0, SMALL + 1) == b"x" * SMALL
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("size", [0, 1, SMALL, SMALL + 1, 3 * SMALL])
+def test_what_is_small_lies_in_ordinary_memory_and_reads_the_same(size: int) -> None:
+    content = os.urandom(size)
+    with SharedBuffer.create() as buffer:
+        half = size // 2
+        buffer.write(content[:half])
+        buffer.write(content[half:])
+        assert (buffer.small is not None) == (size <= SMALL)
+        with buffer.mapped() as view:
+            assert view == content
+            assert view.readonly
+        assert buffer.read(0, size) == content
+        assert os.pread(buffer.fd, size + 1, 0) == content, "as its other holder reads it"
+        assert buffer.small is None
+        with buffer.mapped() as view:
+            assert view == content
+
+
+def test_bytes_are_written_where_they_are_going_to_lie() -> None:
+    with SharedBuffer.create() as buffer:
+        buffer.write(b"head")
+        buffer.expect(100)
+        with buffer.room(200) as room:
+            room[:3] = b"abc"
+        buffer.wrote(3)
+        buffer.write(b"def")
+        assert buffer.size == 10
+        assert buffer.read(0, 10) == b"headabcdef"
+
+
+def test_a_file_is_used_again_unless_somebody_else_may_still_use_it() -> None:
+    async def scenario() -> None:
+        warm = WarmFiles(1 << 20, sealed=True)
+        numbers = []
+        for held in (False, False, True, False):
+            with SharedBuffer.create(warm) as buffer:
+                numbers.append(buffer.number)
+                buffer.is_held_elsewhere = held
+        assert numbers[0] == numbers[1] == numbers[2] != numbers[3]
+        warm.close()
+
+    asyncio.run(scenario())
