@@ -191,3 +191,17 @@ def log_of_app(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFi
     """Everything that the service logs."""
     with caplog.at_level(logging.DEBUG):
         yield caplog
+
+
+@pytest.fixture
+def live_buffers(monkeypatch: pytest.MonkeyPatch) -> list[SharedBuffer]:
+    """Every buffer that the service makes."""
+    made: list[SharedBuffer] = []
+    create = SharedBuffer.create
+
+    def create_and_note(*arguments: Any) -> SharedBuffer:
+        made.append(create(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(SharedBuffer, "create", create_and_note)
+    return made

@@ -8,8 +8,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +19,7 @@ import pytest
 
 from model_loader import errors
 from model_loader.shared_buffer import SharedBuffer
+from tests.app.sockets import answer_on, connected, head, is_closed, wait_until
 
 DICOM = b"\0" * 128 + b"DICM" + b"rest"
 BODY = msgpack.packb({"files": [{"content": DICOM, "content_type": "application/dicom"}]})
@@ -27,63 +27,6 @@ MSGPACK = {"Content-Type": "application/msgpack"}
 MEGABYTE = b"x" * 1_000_000
 
 Serve = Callable[..., SimpleNamespace]
-
-
-@contextmanager
-def connected(server: SimpleNamespace) -> Iterator[socket.socket]:
-    with socket.create_connection((server.host, server.port), timeout=20) as client:
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        yield client
-
-
-def head(*lines: str, path: str = "/predict") -> bytes:
-    return "\r\n".join((f"POST {path} HTTP/1.1", "Host: x", *lines, "", "")).encode()
-
-
-def answer_on(client: socket.socket) -> tuple[int, str]:
-    """Status and body of the next answer."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        byte = client.recv(1)
-        assert byte, f"closed after {data!r}"
-        data += byte
-    top, _, body = data.partition(b"\r\n\r\n")
-    length = next(int(line.split(b":")[1]) for line in top.split(b"\r\n") if line.lower().startswith(b"content-length"))
-    while len(body) < length:
-        piece = client.recv(length - len(body))
-        assert piece, "closed in the middle of the body"
-        body += piece
-    return int(top.split()[1]), body.decode(errors="replace")
-
-
-@pytest.fixture
-def live_buffers(monkeypatch: pytest.MonkeyPatch) -> list[SharedBuffer]:
-    """Every buffer that the service makes."""
-    made: list[SharedBuffer] = []
-    create = SharedBuffer.create
-
-    def create_and_note(*arguments: Any) -> SharedBuffer:
-        made.append(create(*arguments))
-        return made[-1]
-
-    monkeypatch.setattr(SharedBuffer, "create", create_and_note)
-    return made
-
-
-def is_closed(buffer: SharedBuffer) -> bool:
-    try:
-        return buffer.fd < 0
-    except ValueError:
-        return True
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for a state of the server's that has no event of its own."""
-    end = time.monotonic() + 10
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < end
-        pause.wait(0.005)
 
 
 def test_curl_gets_its_prediction(serve: Serve, pool: Any, tmp_path: Path) -> None:
