@@ -82,7 +82,11 @@ def held() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutOfResources(f"This machine cannot hold the body ({error.strerror}). Try later.") from error
+        raise _no_room(error) from error
+
+
+def _no_room(error: OSError) -> OutOfResources:
+    return OutOfResources(f"This machine cannot hold the body ({error.strerror}). Try later.")
 
 
 async def receive_body(
@@ -94,13 +98,15 @@ async def receive_body(
     ClientGone when the client closes the connection, OutOfResources, whatever `grown` raises; and for a form
     MalformedBody and InvalidRequest.
     """
-    with held():
+    try:
         if media != FORM_TYPE:
-            await _receive(exchange, buffer.write, limits, grown, buffer)
+            await _Upload(exchange, limits, grown).take(buffer.write, buffer)
             return
         form = FormToMsgpack(buffer, boundary(exchange.headers[b"content-type"]))
-        await _receive(exchange, form.write, limits, grown, piece=_FORM_PIECE)
+        await _Upload(exchange, limits, grown).take(form.write, piece=_FORM_PIECE)
         form.finish()
+    except OSError as error:
+        raise _no_room(error) from error
 
 
 def boundary(content_type: bytes) -> bytes:
@@ -114,56 +120,74 @@ def boundary(content_type: bytes) -> bytes:
     return found
 
 
-async def _receive(
-    exchange: Exchange,
-    write: Callable[[bytes], None],
-    limits: UploadLimits,
-    grown: Callable[[int], None],
-    direct: SharedBuffer | None = None,
-    *,
-    piece: int = 1 << 30,
-) -> None:
-    size = 0
-    speed = Speed(limits.min_rate, limits.read_timeout)
-    declared = 0 if b"transfer-encoding" in exchange.headers else declared_length(exchange.headers, limits.max_body)
+class _Upload:
+    """A body on its way in: how much of it is here, and whether the rest comes fast enough."""
 
-    def took(count: int) -> None:
-        nonlocal size
-        assert direct is not None
-        direct.wrote(count)
-        size += count
-        if size < declared and speed.is_too_low(size):
-            raise UploadStalled(_crawled(size, limits))
-        patience.renew()
+    def __init__(self, exchange: Exchange, limits: UploadLimits, grown: Callable[[int], None]) -> None:
+        self._exchange = exchange
+        self._limits = limits
+        self._grown = grown
+        self._size = 0
+        self._speed = Speed(limits.min_rate, limits.read_timeout)
 
-    try:
-        with Patience(limits.read_timeout) as patience:
-            while exchange.upload_pending:
-                if direct is not None and declared - size >= WORTH_IT and exchange.takes_directly():
-                    direct.expect(declared)
-                    await exchange.take_directly(declared - size, direct.room, took)
-                    if exchange.gone:
-                        raise ClientGone
-                    return
-                chunk: bytes = (await exchange.receive()).get("body", b"")
-                if exchange.gone:
-                    raise ClientGone
-                size += len(chunk)
-                if size > limits.max_body:
-                    raise BodyTooLarge(f"The body is longer than {limits.max_body:,} bytes; {_limit(limits.max_body)}")
-                if exchange.upload_pending and speed.is_too_low(size):
-                    raise UploadStalled(_crawled(size, limits))
-                grown(size)
-                if len(chunk) <= piece:
-                    write(chunk)
-                else:
-                    await _write_pieces(chunk, write, piece)
-                patience.renew()
-    except TimeoutError:
-        raise UploadStalled(
-            f"Nothing arrived for {limits.read_timeout:g} seconds in the middle of the body, after {size:,} bytes. "
-            "Send the request again."
-        ) from None
+    async def take(
+        self, write: Callable[[bytes], None], direct: SharedBuffer | None = None, piece: int = 1 << 30
+    ) -> None:
+        """Write all of it, in pieces; where it may go `direct`, the kernel writes the most of a long one."""
+        if self._exchange.is_whole():  # as small ones are that came with their heads: there is nothing to wait for
+            await self._take_chunk(write, piece)
+            return
+        try:
+            with Patience(self._limits.read_timeout) as patience:
+                self._patience = patience
+                while self._exchange.upload_pending:
+                    if direct is None or not await self._took_directly(direct):
+                        await self._take_chunk(write, piece)
+                        patience.renew()
+        except TimeoutError:
+            raise UploadStalled(
+                f"Nothing arrived for {self._limits.read_timeout:g} seconds in the middle of the body, after"
+                f" {self._size:,} bytes. Send the request again."
+            ) from None
+
+    async def _take_chunk(self, write: Callable[[bytes], None], piece: int) -> None:
+        chunk: bytes = (await self._exchange.receive()).get("body", b"")
+        if self._exchange.gone:
+            raise ClientGone
+        self._size += len(chunk)
+        most = self._limits.max_body
+        if self._size > most:
+            raise BodyTooLarge(f"The body is longer than {most:,} bytes; {_limit(most)}")
+        self._check_speed()
+        self._grown(self._size)
+        if len(chunk) <= piece:
+            write(chunk)
+        else:
+            await _write_pieces(chunk, write, piece)
+
+    async def _took_directly(self, buffer: SharedBuffer) -> bool:
+        """Take in all the rest; False where it is not worth it, or not possible."""
+        headers = self._exchange.headers
+        whole = 0 if b"transfer-encoding" in headers else declared_length(headers, self._limits.max_body)
+        if whole - self._size < WORTH_IT or not self._exchange.takes_directly():
+            return False
+
+        def took(count: int) -> None:
+            buffer.wrote(count)
+            self._size += count
+            if self._size < whole:
+                self._check_speed()
+            self._patience.renew()
+
+        buffer.expect(whole)
+        await self._exchange.take_directly(whole - self._size, buffer.room, took)
+        if self._exchange.gone:
+            raise ClientGone
+        return True
+
+    def _check_speed(self) -> None:
+        if self._exchange.upload_pending and self._speed.is_too_low(self._size):
+            raise UploadStalled(_crawled(self._size, self._limits))
 
 
 def _crawled(size: int, limits: UploadLimits) -> str:

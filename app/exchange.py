@@ -85,6 +85,10 @@ class Exchange:
             self.upload_pending = False
         return message
 
+    def is_whole(self) -> bool:
+        """Whether all of the body is here, and the next `receive` gives it."""
+        return self._connection is not None and self._connection.has_whole_body(self.scope)
+
     def takes_directly(self) -> bool:
         """Whether the rest of the body can be taken straight from the socket."""
         return self._connection is not None and self._connection.is_receiving(self.scope)

@@ -86,6 +86,11 @@ class HttpProtocol(HttpToolsProtocol):
         if not self.parser.should_upgrade():
             super().on_message_complete()
 
+    def has_whole_body(self, scope: Scope) -> bool:
+        """Whether the body of this request is here, and not read yet."""
+        cycle = self.cycle
+        return cycle.scope is scope and not cycle.more_body and not cycle.disconnected
+
     def is_receiving(self, scope: Scope) -> bool:
         """Whether what arrives next belongs to the body of this request, and is not read yet."""
         cycle = self.cycle

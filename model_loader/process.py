@@ -191,11 +191,7 @@ class WorkerProcess:
             "hidden": [str(folder) for folder in plan.hidden],
             "label_classes": msgspec.msgpack.encode(plan.label_classes),
         }
-        late = LoadTimeout(
-            f"the model was not ready within {timeout:g} s and was stopped: importing mdai_deploy.py and MDAIModel()"
-            " took too long. --startup-timeout allows more; a download of weights belongs into the package."
-        )
-        answer: asyncio.Future[Ready] = self._expect(timeout, late)
+        answer: asyncio.Future[Ready] = self._expect(timeout, _load_took_too_long)
         try:
             try:
                 self._channel.send(message, (self._notice.fd,))
@@ -236,10 +232,6 @@ class WorkerProcess:
         if folder and self.plan.user is not None:
             self.plan.user.let_through(Path(folder).parent)
             self.plan.user.own(Path(folder))
-        late = DeadlineExceeded(
-            f"predict(data) took longer than {timeout:g} s: the worker was stopped and starts anew."
-            " --predict-timeout allows more."
-        )
         message["number"] = number = self.predictions + 1
         try:
             self._channel.send(message, descriptors)
@@ -253,7 +245,7 @@ class WorkerProcess:
         self.state = WorkerState.BUSY
         self._memory_kills_before = _memory_kills.lately()
         self.predictions = number
-        answer: asyncio.Future[Answer] = self._expect(timeout, late)
+        answer: asyncio.Future[Answer] = self._expect(timeout, _predict_took_too_long)
         return answer
 
     def _with_buffers(self, message: Message, body: SharedBuffer) -> list[int]:
@@ -373,12 +365,12 @@ class WorkerProcess:
         tags = {"worker": self.number, "stream": stream}
         model_log.info("%s", line, extra={**tags, "request_id": request_id, "fields": tags})
 
-    def _expect(self, timeout: float, late: LoadFailed | PredictFailed) -> "asyncio.Future[Any]":
+    def _expect(self, timeout: float, late: Callable[[float], LoadFailed | PredictFailed]) -> "asyncio.Future[Any]":
         self._answer = self._loop.create_future()
         if self.ended.is_set():
             self._fail(self._cause_of_death())
         else:
-            self._deadline = self._loop.call_later(timeout, self._expire, late)
+            self._deadline = self._loop.call_later(timeout, lambda: self._expire(late(timeout)))
         return self._answer
 
     def _answered(self, reply: Reply) -> None:
@@ -526,6 +518,20 @@ class WorkerProcess:
     def _last_words(self) -> str:
         lines = list(self._outputs[1].last_lines) or list(self._outputs[0].last_lines)
         return "The last it printed:\n" + wire.shorten("\n".join(lines)) if lines else "It printed nothing."
+
+
+def _load_took_too_long(seconds: float) -> LoadTimeout:
+    return LoadTimeout(
+        f"the model was not ready within {seconds:g} s and was stopped: importing mdai_deploy.py and MDAIModel()"
+        " took too long. --startup-timeout allows more; a download of weights belongs into the package."
+    )
+
+
+def _predict_took_too_long(seconds: float) -> DeadlineExceeded:
+    return DeadlineExceeded(
+        f"predict(data) took longer than {seconds:g} s: the worker was stopped and starts anew."
+        " --predict-timeout allows more."
+    )
 
 
 def _pipe(always: ExitStack, unless_started: ExitStack) -> tuple[int, int]:

@@ -76,8 +76,11 @@ class LabelRules:
         for label_class in label_classes:
             if label_class.class_index is not None:
                 self._rules.setdefault(label_class.class_index, _rule(label_class))
+
+    @property
+    def _known(self) -> str:
         known = [str(index) for index in sorted(self._rules)]
-        self._known = ", ".join(known[:10]) + (f" and {len(known) - 10} more" if len(known) > 10 else "")
+        return ", ".join(known[:10]) + (f" and {len(known) - 10} more" if len(known) > 10 else "")
 
     def doubts(self, output: dict[Any, Any]) -> Iterator[Doubt]:
         """The doubts about one output that the models accepted, in the plain view."""

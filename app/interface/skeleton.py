@@ -9,6 +9,7 @@ A skeleton comes from a process that runs somebody else's code: whatever it hold
 """
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import msgpack
@@ -109,8 +110,14 @@ class Skeletons:
 
     def __init__(self) -> None:
         self.met_unwritable = False
-        self._as_returned = _Decoders(lambda value: value)
-        self._plain = _Decoders(self._simplified)
+
+    @cached_property
+    def _as_returned(self) -> "_Decoders":
+        return _Decoders(lambda value: value)
+
+    @cached_property
+    def _plain(self) -> "_Decoders":
+        return _Decoders(self._simplified)
 
     def as_returned(self, skeleton: bytes | memoryview) -> Any:
         """The value with `Typed`, `Summary` and `Unwritable` in it."""
@@ -155,17 +162,16 @@ class _TypedRaw(msgspec.Struct, array_like=True):
     value: msgspec.Raw
 
 
+_EXTENSIONS = {EXT_TYPED: Typed, EXT_SUMMARY: Summary, EXT_UNWRITABLE: Unwritable}
+
+
 class _Decoders:
     """The decoder of skeletons, and those of the three extensions' contents, which are skeletons again."""
 
     def __init__(self, finish: Callable[[Any], Any]) -> None:
         self._finish = finish
         self._values = msgspec.msgpack.Decoder(ext_hook=self._extension)
-        self._contents: dict[int, msgspec.msgpack.Decoder[Any]] = {
-            EXT_TYPED: msgspec.msgpack.Decoder(Typed, ext_hook=self._extension),
-            EXT_SUMMARY: msgspec.msgpack.Decoder(Summary, ext_hook=self._extension),
-            EXT_UNWRITABLE: msgspec.msgpack.Decoder(Unwritable, ext_hook=self._extension),
-        }
+        self._contents: dict[int, msgspec.msgpack.Decoder[Any]] = {}
 
     def read(self, skeleton: bytes | memoryview) -> Any:
         try:
@@ -192,7 +198,9 @@ class _Decoders:
     def _extension(self, code: int, content: memoryview) -> Any:
         decoder = self._contents.get(code)
         if decoder is None:
-            raise ValueError(f"there is no extension type {code} in a skeleton")
+            if code not in _EXTENSIONS:
+                raise ValueError(f"there is no extension type {code} in a skeleton")
+            decoder = self._contents[code] = msgspec.msgpack.Decoder(_EXTENSIONS[code], ext_hook=self._extension)
         return self._finish(decoder.decode(content))
 
 
