@@ -12,12 +12,14 @@ from itertools import islice
 
 import msgpack
 
-from . import arrays, grids, json_text, plain, skeleton, wire
+from . import arrays, grids, json_text, plain, skeleton, uniform, verbatim, wire
 from .unwritable import Unwritable, locate, place
 
 #: Up to here a string or bytes value stands in the skeleton itself; longer ones are summarised.
 LONGEST_STRING, LONGEST_BYTES, LONGEST_DICT = 4096, 256, 1000
 _FLUSH_AT = 1 << 20
+#: So many bytes are written at once, without a copy beside what waits to be written.
+_LARGE = 1 << 14
 _SCALARS = (int, float, bool, type(None))
 
 
@@ -27,25 +29,29 @@ def materialise(outputs):
 
 
 def write_outputs(outputs, descriptor, accept, most=float("inf")):
-    """`write_into` a descriptor."""
-    return write_into(outputs, Sink(lambda: descriptor, most), accept)
-
-
-def write_into(outputs, sink, accept):
-    """Write the response and behind it the skeleton into `sink`; returns the two lengths in bytes.
+    """Write the response and behind it the skeleton into `descriptor`; returns the two lengths in bytes.
 
     Anything but a list, tuple or generator of outputs has no response: only its skeleton is written, for the judge to
-    refuse. Raises Unwritable, and TooLong before a response is written that is longer than the sink takes.
+    refuse. Raises Unwritable, and TooLong before more than `most` bytes of a response are written.
     """
+    sink = _Sink(descriptor, most)
     if isinstance(outputs, plain.LISTS):
         shapes = _write_json(outputs, sink) if accept == "json" else _write_msgpack(outputs, sink)
+        encoded = _encoded(shapes)
         if type(outputs) is not list:
-            shapes = _typed(plain.type_name(outputs), shapes)
+            content = b"\x92" + _packed(plain.type_name(outputs)) + encoded
+            encoded = _packed(msgpack.ExtType(wire.EXT_TYPED, content))
     else:
-        shapes = _picture(outputs, "the result")
-    size = sink.end_of_response()
-    sink.write(msgpack.packb(shapes, use_bin_type=True))
+        encoded = _packed(_picture(outputs, "the result"))
+    size = sink.end_response()
+    sink.write(encoded)
     return size, sink.finish() - size
+
+
+def _encoded(shapes):
+    """The skeleton of a list of outputs, packed."""
+    packed = (shape.packed if type(shape) is verbatim.Verbatim else _packed(shape) for shape in shapes)
+    return arrays.array_header(len(shapes)) + b"".join(packed)
 
 
 def _write_msgpack(outputs, sink):
@@ -78,6 +84,15 @@ class _Walk:
 
     def output(self, output, where):
         """One element of what `predict` returned. Raises Unwritable, as everything here does."""
+        if verbatim.is_verbatim(output):
+            try:
+                packed = self._packer.pack(output)
+            except Exception:  # half a surrogate pair, an int of more than 64 bits: the walk tells where
+                self._packer.reset()
+            else:
+                if len(packed) <= verbatim.MOST_BYTES:
+                    self._write(packed)
+                    return verbatim.Verbatim(packed)
         return self._guarded(self._output, output, where)
 
     def value(self, value, where):
@@ -151,12 +166,21 @@ class _Walk:
         return _typed(plain.type_name(value), _short(_base(simple)))
 
     def _sequence(self, value, where, name, is_mask):
+        array = uniform.as_array(value)
+        if array is not None:
+            return self._uniform(value, array, where, name, is_mask)
         if not _holds_dicts(value):
             return self._grid(value, where, name, is_mask)
         elements = list(value)
         self._write(self._packer.pack_array_header(len(elements)))
         shapes = [self.value(element, "%s[%d]" % (where, index)) for index, element in enumerate(elements)]
         return shapes if name == "list" else _typed(name, shapes)
+
+    def _uniform(self, value, array, where, name, is_mask):
+        """A list that `array` is, element by element."""
+        facts = skeleton.summarise_uniform(array, name)
+        facts.update(first=_first(value, value, where), packed=self._pack_array(array, is_mask))
+        return _ext(wire.EXT_SUMMARY, facts)
 
     def _grid(self, value, where, name, is_mask):
         """A list without dicts: packed whole, and summarised over every element."""
@@ -228,56 +252,54 @@ class TooLong(NoRoom):
     """The response is longer than the operator allows."""
 
 
-class Sink:
-    """Appends to a file in large pieces, `descriptor()` says to which; the response may have `most` bytes.
+class _Sink:
+    """Appends to a descriptor in large pieces."""
 
-    What comes to `most_small` bytes or less is `small` in the end, and not written at all.
-    """
-
-    def __init__(self, descriptor, most=float("inf"), most_small=0):
+    def __init__(self, descriptor, most):
         self._descriptor = descriptor
         self._most = most
-        self._most_small = most_small
         self._pending = bytearray()
         self._written = 0
-        self.small = b""
 
     def write(self, data):
-        self._pending += data
-        if len(self._pending) >= _FLUSH_AT:
-            self._check()
-            self._write_out()
+        """Append bytes, or whatever else is bytes in one piece."""
+        if len(data) < _LARGE:
+            self._pending += data
+            if len(self._pending) >= _FLUSH_AT:
+                self.finish()
+        else:
+            self.finish()
+            self._store(data)
 
-    def end_of_response(self):
-        """What comes now belongs to it no more; returns how many bytes there are."""
-        self._check()
+    def end_response(self):
+        """The bytes so far are the response: returns their number, and what follows is not limited."""
+        size = self._written + len(self._pending)
+        self._check(size)
         self._most = float("inf")
-        return self._written + len(self._pending)
+        return size
 
     def finish(self):
-        """Keep or write out what is pending; returns how many bytes there are in all."""
-        if not self._written and len(self._pending) <= self._most_small:
-            self.small = bytes(self._pending)
-            return len(self.small)
-        self._write_out()
+        """Write out what is pending; returns how many bytes there are in all."""
+        if self._pending:
+            self._store(self._pending)
+            self._pending = bytearray()
         return self._written
 
-    def _check(self):
-        if self._written + len(self._pending) > self._most:
-            raise TooLong("the response is longer than the {:,} bytes that --max-response allows".format(self._most))
-
-    def _write_out(self):
-        view = memoryview(self._pending)
+    def _store(self, data):
+        self._check(self._written + len(data))
+        view = memoryview(data)
         offset = 0
         while offset < len(view):
             try:
-                written = os.pwrite(self._descriptor(), view[offset:], self._written)
+                written = os.pwrite(self._descriptor, view[offset:], self._written)
             except OSError as error:
                 raise NoRoom("the response cannot be stored: %s" % error) from error
             offset += written
             self._written += written
-        view.release()
-        self._pending = bytearray()
+
+    def _check(self, size):
+        if size > self._most:
+            raise TooLong("the response is longer than the {:,} bytes that --max-response allows".format(self._most))
 
 
 class _Counting:
@@ -294,8 +316,12 @@ def _nowhere(_data):
     """A place to write to when only the skeleton is wanted."""
 
 
+def _packed(content):
+    return msgpack.packb(content, use_bin_type=True)
+
+
 def _ext(code, content):
-    return msgpack.ExtType(code, msgpack.packb(content, use_bin_type=True))
+    return msgpack.ExtType(code, _packed(content))
 
 
 def _typed(name, shape):

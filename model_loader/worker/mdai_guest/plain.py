@@ -65,7 +65,7 @@ def _encodable(text):
 
 def is_array(value):
     """A numpy array or torch tensor (or another framework's that converts itself to one)."""
-    numpy = _numpy()
+    numpy = numpy_module()
     if numpy is None:
         return False
     return isinstance(value, numpy.ndarray) or (
@@ -81,7 +81,7 @@ def as_ndarray(value):
     Masked elements become None; bfloat16 and other short floats, which numpy does not have, become float32. Raises
     NoPlainForm for dates, and whatever the conversion raises.
     """
-    numpy = _numpy()
+    numpy = numpy_module()
     if hasattr(value, "detach"):
         array = _from_tensor(numpy, value)
     elif hasattr(value, "mask") and isinstance(value, numpy.ma.MaskedArray):
@@ -128,7 +128,7 @@ def _from_masked(numpy, value):
 
 def is_scalar(value):
     """A number-like object of numpy's that carries exactly one value."""
-    numpy = _numpy()
+    numpy = numpy_module()
     return numpy is not None and isinstance(value, numpy.generic)
 
 
@@ -144,7 +144,7 @@ def unboxed(value):
 
 def boolean_types():
     """The types of truth values: Python's, and numpy's where the package uses numpy."""
-    numpy = _numpy()
+    numpy = numpy_module()
     return (bool,) if numpy is None else (bool, numpy.bool_)
 
 
@@ -152,7 +152,7 @@ def is_number_type(kind):
     """Whether values of the type `kind` are real numbers, bool included."""
     if issubclass(kind, (int, float, decimal.Decimal, fractions.Fraction)):
         return True
-    numpy = _numpy()
+    numpy = numpy_module()
     return numpy is not None and issubclass(kind, (numpy.integer, numpy.floating, numpy.bool_))
 
 
@@ -213,7 +213,7 @@ def is_iterable(value):
     return isinstance(value, (abc.Iterator, abc.Sequence))
 
 
-def _numpy():
+def numpy_module():
     """numpy, where the package has imported it and it is not something else of that name."""
     numpy = sys.modules.get("numpy")
     return numpy if hasattr(numpy, "ndarray") and hasattr(numpy, "generic") else None

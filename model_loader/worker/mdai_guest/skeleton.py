@@ -12,6 +12,8 @@ from . import plain
 
 _LISTS = plain.LISTS
 _PLAIN_NUMBERS = {int, float, bool}
+#: The types of elements that an array stands for, by the kind of its dtype.
+_OF_KIND = {"b": "bool", "i": "int", "u": "int", "f": "float"}
 #: No form of data nests deeper than 3; a list that contains itself nests for ever.
 _DEEPEST = 100
 
@@ -47,6 +49,16 @@ def summarise(value):
     return facts
 
 
+def summarise_uniform(array, name):
+    """Facts about a list or tuple of the type `name` that is `array`, element by element: those of `summarise`."""
+    facts = {"type": name, "length": len(array), "odd": None, "uneven": None, "shape": list(array.shape)}
+    facts.update(depth=array.ndim, types=[_OF_KIND[array.dtype.kind]])
+    facts.update(_range_of_array(array))
+    if array.dtype.kind == "f" and facts["range"] is not None:  # of 0.0 and -0.0, the first one as in the list
+        facts["range"] = [array[array == 0][0].item() if end == 0 else end for end in facts["range"]]
+    return facts
+
+
 def summarise_array(array, name):
     """Facts about a numpy array of numbers or text with at least one dimension; `name` is the type it came as."""
     facts = {"type": name, "length": len(array), "shape": list(array.shape), "depth": array.ndim}
@@ -55,19 +67,21 @@ def summarise_array(array, name):
         first = array.reshape(-1)[0].item() if array.size else None
         facts["odd"] = {"at": [0] * array.ndim, "type": array.dtype.name, "repr": plain.brief_repr(first)}
         return facts
-    if not array.size:
-        return facts
+    if array.size:
+        facts.update(_range_of_array(array))
+    return facts
+
+
+def _range_of_array(array):
     low, high = array.min(), array.max()
     if array.dtype.kind != "f":
-        facts["range"] = [low.item(), high.item()]
-        return facts
+        return {"range": [low.item(), high.item()], "nan": False}
     low, high = float(low), float(high)
-    facts["nan"] = not (math.isfinite(low) and math.isfinite(high))
+    nan = not (math.isfinite(low) and math.isfinite(high))
     if math.isnan(low):  # numpy's minimum is NaN where any element is
         numpy = sys.modules["numpy"]
         low, high = float(numpy.fmin.reduce(array, axis=None)), float(numpy.fmax.reduce(array, axis=None))
-    facts["range"] = None if math.isnan(low) else [low, high]
-    return facts
+    return {"range": None if math.isnan(low) else [low, high], "nan": nan}
 
 
 def summarise_row(row, name):

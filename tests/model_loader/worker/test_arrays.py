@@ -109,7 +109,7 @@ def test_small_inner_arrays_are_packed_many_at_a_time() -> None:
     array = np.arange(200_000, dtype="i4").reshape(-1, 1, 2)
     arrays.pack_array(array, pieces.append)
     assert b"".join(pieces) == expected(array)
-    assert len(pieces) < 5
+    assert len(pieces) < 50
 
 
 @pytest.mark.parametrize("dtype", ["?", "u1", "i8", "f2", "g"])

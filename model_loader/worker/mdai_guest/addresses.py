@@ -1,0 +1,149 @@
+"""What the elements of a tuple are, seen by their addresses: all types at once, where asking each takes long.
+
+CPython keeps the elements of a tuple as addresses, one behind the other, and numpy can look at these as one array. The
+small ints, True and False are single objects, whose addresses tell type and value. Of other objects, the type, the
+length of a list, and a float's value are read where CPython keeps them. All of them live meanwhile, because the tuple
+holds them, and nothing is ever written. Whether this interpreter keeps its objects so is tried out before it is
+relied on: `addresses_in_use` is None where it does not.
+"""
+
+import array
+import sys
+
+from . import plain
+
+_SMALL_INTS = range(-5, 257)
+#: Stands where there is no small int.
+_NO_INT = -(1 << 15)
+_WORD = 8
+#: Between the lowest and the highest small int lie at most so many words.
+_LONGEST_TABLE = 1 << 17
+#: Where words of an object lie, in words from its address: its type, the length of a list or int, a float's value.
+_TYPE = object.__basicsize__ // _WORD - 1
+_LENGTH = object.__basicsize__ // _WORD
+_VALUE = float.__basicsize__ // _WORD - 1
+#: Where an int's lowest digit lies, and the bits of that word which it has.
+_DIGIT = int.__basicsize__ // _WORD
+_DIGIT_BITS = (1 << 32) - 1
+
+_tried = []
+
+
+def addresses_in_use():
+    """The one Addresses there is; None without a numpy that the package has imported, or on another interpreter."""
+    numpy = plain.numpy_module()
+    if numpy is None:
+        return None
+    if not _tried or _tried[0] is not numpy:
+        _tried[:] = numpy, _tried_out(numpy)
+    return _tried[1]
+
+
+class Addresses:
+    """Looks at tuples. `readers` are those for elements of one type: the array of their values, or None."""
+
+    def __init__(self, numpy):
+        self.numpy = numpy
+        self.readers = {int: self._ints, float: self._floats, bool: self._bools}
+        places = numpy.array(list(map(id, _SMALL_INTS)), "i8")
+        self._lowest = int(places.min())
+        words = (places - self._lowest) // _WORD
+        self._small_ints = None
+        if words.max() < _LONGEST_TABLE:
+            self._small_ints = numpy.full(int(words.max()) + 1, _NO_INT, "i2")
+            self._small_ints[words] = _SMALL_INTS
+        self._plus, self._minus, self._zero = self._read(self.of((1000, -1000, 0)), _LENGTH)[0].tolist()
+
+    def of(self, elements):
+        """The addresses of the elements of a tuple; valid as long as the tuple is held."""
+        return self._words(id(elements) + tuple.__basicsize__, len(elements))
+
+    def are_lists(self, elements, length):
+        """Whether all elements are exactly lists or tuples of this length."""
+        places = self.of(elements)
+        types, lengths = self._read(places, _TYPE, _LENGTH)
+        are_lists = (types == id(list)) | (types == id(tuple))
+        return bool(are_lists.all()) and bool((lengths == length).all())
+
+    def _ints(self, elements):
+        places = self.of(elements)
+        if self._small_ints is not None:
+            words = (places - self._lowest) >> 3
+            if words.view("u8").max() < len(self._small_ints):
+                values = self._small_ints.take(words)
+                lowest = values.min()
+                if lowest >= 0 and values.max() < 256:
+                    return values.astype("u1")
+                if lowest != _NO_INT:
+                    return values
+        types, lengths, digits = self._read(places, _TYPE, _LENGTH, _DIGIT)
+        if not (types == id(int)).all():
+            return None
+        pluses, minuses = lengths == self._plus, lengths == self._minus
+        if (pluses | minuses | (lengths == self._zero)).all():
+            digits &= _DIGIT_BITS
+            digits *= pluses.view("i1") - minuses.view("i1")
+            return digits.astype("i4")
+        try:
+            return self.numpy.frombuffer(array.array("q", elements), "i8")
+        except OverflowError:
+            return None
+
+    def _floats(self, elements):
+        types, values = self._read(self.of(elements), _TYPE, _VALUE)
+        return values.view("f8") if (types == id(float)).all() else None
+
+    def _bools(self, elements):
+        places = self.of(elements)
+        are_true = places == id(True)
+        trues = int(self.numpy.count_nonzero(are_true))
+        falses = int(self.numpy.count_nonzero(places == id(False)))
+        return are_true if trues + falses == len(elements) else None
+
+    def _read(self, places, *offsets):
+        """Of each object, the words that lie at these offsets."""
+        lowest = int(places.min())
+        words = (places - lowest) >> 3
+        memory = self._words(lowest, int(words.max()) + 1 + max(offsets))
+        return [memory.take(words + offset) for offset in offsets]
+
+    def _words(self, address, count):
+        return self.numpy.asarray(_Memory(self.numpy.dtype("i8").str, address, count))
+
+
+class _Memory:
+    """What lies at an address, as numpy asks for it: words that nobody may write to."""
+
+    def __init__(self, kind, address, count):
+        self.__array_interface__ = {"data": (address, True), "shape": (count,), "typestr": kind, "version": 3}
+
+
+def _tried_out(numpy):
+    """An Addresses that was seen to tell the truth, or None."""
+    if sys.implementation.name != "cpython" or tuple.__itemsize__ != _WORD or array.array("q").itemsize != _WORD:
+        return None
+    if sys.byteorder != "little" or not getattr(sys, "_is_gil_enabled", lambda: True)():
+        return None
+    try:
+        addresses = Addresses(numpy)
+        return addresses if _tells_the_truth(addresses) else None
+    except Exception:  # a numpy that lacks something, or is none
+        return None
+
+
+def _tells_the_truth(addresses):
+    small, ints = tuple(_SMALL_INTS), (*_SMALL_INTS, 257, -6, 40961, -65537, (1 << 30) - 1, 1 - (1 << 30))
+    long = (1 << 30, 1 << 40, -(1 << 63), (1 << 63) - 1)
+    floats = (0.0, -0.0, 1.5, -1e300, 5e-324, float("inf"))
+    bools = (True, False, True)
+    things = (*ints, *floats, *bools, [], (), "", None, [1], (1, 2))
+    if addresses.of(things).tolist() != list(map(id, things)):
+        return False
+    types, lengths = addresses._read(addresses.of(things), _TYPE, _LENGTH)
+    if types.tolist() != list(map(id, map(type, things))) or lengths[-2:].tolist() != [1, 2]:
+        return False
+    for kind, values in ((int, small), (int, ints), (int, ints + long), (float, floats), (bool, bools)):
+        read = addresses.readers[kind](values)
+        if read is None or repr(read.tolist()) != repr(list(values)):
+            return False
+    return all(read(things) is None for read in addresses.readers.values())
