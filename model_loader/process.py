@@ -126,7 +126,8 @@ class WorkerProcess:
     """A worker's process and the conversation with it. `ended` is set once it and its children are gone.
 
     `leaving` is set as soon as no request will be given to it any more. `dismissed_for` is set by who has no use for it
-    any longer: it then ends instead of taking another request.
+    any longer: it then ends instead of taking another request. Where it `frees_first`, nothing of an answer is held any
+    more when this comes, as it must be where memory is measured then; else the answer does not wait for that.
 
     Its long answers lie in files of `answers`.
 
@@ -141,6 +142,7 @@ class WorkerProcess:
         self.leaving = asyncio.Event()
         self.dismissed_for: Cause | None = None
         self.predictions = 0
+        self.frees_first = False
         self.ready_at = 0.0
         self.python = ""
         self._loop = asyncio.get_running_loop()
@@ -226,7 +228,14 @@ class WorkerProcess:
         memory or descriptors are exhausted.
         """
         assert self.state is WorkerState.READY
-        message: Message = {"do": "predict", "id": request_id, "accept": accept, "most": max_response, "folder": folder}
+        message: Message = {
+            "do": "predict",
+            "id": request_id,
+            "accept": accept,
+            "most": max_response,
+            "folder": folder,
+            "free_first": self.frees_first,
+        }
         descriptors = self._with_buffers(message, body)
         self._attribute_output(request_id)
         if folder and self.plan.user is not None:

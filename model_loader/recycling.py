@@ -59,6 +59,7 @@ class Recycling:
     def begin(self, worker: WorkerProcess) -> None:
         """A worker is ready, and has not been given a request."""
         most, ceiling = self._upkeep.max_requests_per_worker, self._upkeep.worker_memory
+        worker.frees_first = ceiling is not None
         allowed = float("inf") if most is None else most - int(random.uniform(0, _JITTER) * most)
         self._watched[worker] = _Watched(allowed, float("inf") if ceiling is None else ceiling, frozenset({worker.pid}))
         self.released(worker)

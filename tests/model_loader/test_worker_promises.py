@@ -4,8 +4,10 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 
 from model_loader.errors import (
@@ -24,6 +26,7 @@ from model_loader.errors import (
     WorkerDied,
 )
 from model_loader.pool import PoolLimits
+from model_loader.shared_buffer import SharedBuffer
 from tests.hosting import PATIENCE, Hosted, is_alive
 
 Host = Callable[..., Hosted]
@@ -396,3 +399,53 @@ def test_an_output_that_cannot_be_written_fails_one_request_and_names_the_place(
     with pytest.raises(OutputUnwritable, match=r"outputs\[1\]\.note is a set"):
         served.predict({"files": [], "args": {"expression": "[{}, {'note': {1}}]"}})
     assert served.predict({"files": [], "outputs": [{"note": "fine"}]}).outputs == [{"note": "fine"}]
+
+
+HOLDS = """
+import os
+
+class Outputs(list):
+    def __del__(self):
+        with open(os.environ["PATH_OF_MARK"], "w"):
+            pass
+
+class MDAIModel:
+    def predict(self, data):
+        return Outputs()
+"""
+
+
+@pytest.fixture
+def marks_the_end(tmp_path: Path, host: Host) -> tuple[Hosted, Path]:
+    """A package whose outputs open a file for writing when they are freed, and this file, which is not there yet."""
+    mark, folder = tmp_path / "mark", tmp_path / "holds" / ".mdai"
+    folder.mkdir(parents=True)
+    (folder / "mdai_deploy.py").write_text(HOLDS)
+    return host(folder.parent, environ={"PATH_OF_MARK": str(mark)}), mark
+
+
+def test_an_answer_is_sent_before_its_outputs_are_freed_and_these_before_the_next_request(
+    marks_the_end: tuple[Hosted, Path],
+) -> None:
+    service, mark = marks_the_end
+    os.mkfifo(mark)  # to open one for writing takes until somebody reads
+    service.start()
+    for _ in range(2):
+        assert service.predict().outputs == []
+        assert mark.read_text() == ""
+
+
+def test_outputs_are_freed_before_the_answer_where_memory_is_measured_after_it(
+    marks_the_end: tuple[Hosted, Path],
+) -> None:
+    service, mark = marks_the_end
+    worker = service.worker()
+    worker.frees_first = True
+
+    async def answered() -> None:
+        with SharedBuffer.create() as body, SharedBuffer.create() as response:
+            body.write(msgpack.packb({"files": []}))
+            await worker.submit(body, response, "msgpack", "test", PATIENCE)
+
+    service.run(answered())
+    assert mark.exists()

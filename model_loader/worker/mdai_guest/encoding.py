@@ -29,12 +29,16 @@ def materialise(outputs):
 
 
 def write_outputs(outputs, descriptor, accept, most=float("inf")):
-    """Write the response and behind it the skeleton into `descriptor`; returns the two lengths in bytes.
+    """`write_into` a descriptor."""
+    return write_into(outputs, Sink(lambda: descriptor, most), accept)
+
+
+def write_into(outputs, sink, accept):
+    """Write the response and behind it the skeleton into `sink`; returns the two lengths in bytes.
 
     Anything but a list, tuple or generator of outputs has no response: only its skeleton is written, for the judge to
-    refuse. Raises Unwritable, and TooLong before more than `most` bytes of a response are written.
+    refuse. Raises Unwritable, and TooLong before a response is written that is longer than the sink takes.
     """
-    sink = _Sink(descriptor, most)
     if isinstance(outputs, plain.LISTS):
         shapes = _write_json(outputs, sink) if accept == "json" else _write_msgpack(outputs, sink)
         encoded = _encoded(shapes)
@@ -43,7 +47,7 @@ def write_outputs(outputs, descriptor, accept, most=float("inf")):
             encoded = _packed(msgpack.ExtType(wire.EXT_TYPED, content))
     else:
         encoded = _packed(_picture(outputs, "the result"))
-    size = sink.end_response()
+    size = sink.end_of_response()
     sink.write(encoded)
     return size, sink.finish() - size
 
@@ -252,54 +256,64 @@ class TooLong(NoRoom):
     """The response is longer than the operator allows."""
 
 
-class _Sink:
-    """Appends to a descriptor in large pieces."""
+class Sink:
+    """Appends to a file in large pieces, `descriptor()` says to which; the response may have `most` bytes.
 
-    def __init__(self, descriptor, most):
+    What comes to `most_small` bytes or less is `small` in the end, and not written at all.
+    """
+
+    def __init__(self, descriptor, most=float("inf"), most_small=0):
         self._descriptor = descriptor
         self._most = most
+        self._most_small = most_small
         self._pending = bytearray()
         self._written = 0
+        self.small = b""
 
     def write(self, data):
         """Append bytes, or whatever else is bytes in one piece."""
-        if len(data) < _LARGE:
-            self._pending += data
-            if len(self._pending) >= _FLUSH_AT:
-                self.finish()
-        else:
-            self.finish()
+        if len(data) >= _LARGE:
+            self._check(len(data))
+            self._write_out()
             self._store(data)
+            return
+        self._pending += data
+        if len(self._pending) >= _FLUSH_AT:
+            self._check()
+            self._write_out()
 
-    def end_response(self):
-        """The bytes so far are the response: returns their number, and what follows is not limited."""
-        size = self._written + len(self._pending)
-        self._check(size)
+    def end_of_response(self):
+        """What comes now belongs to it no more; returns how many bytes there are."""
+        self._check()
         self._most = float("inf")
-        return size
+        return self._written + len(self._pending)
 
     def finish(self):
-        """Write out what is pending; returns how many bytes there are in all."""
-        if self._pending:
-            self._store(self._pending)
-            self._pending = bytearray()
+        """Keep or write out what is pending; returns how many bytes there are in all."""
+        if not self._written and len(self._pending) <= self._most_small:
+            self.small = bytes(self._pending)
+            return len(self.small)
+        self._write_out()
         return self._written
 
+    def _check(self, more=0):
+        if self._written + len(self._pending) + more > self._most:
+            raise TooLong("the response is longer than the {:,} bytes that --max-response allows".format(self._most))
+
+    def _write_out(self):
+        self._store(self._pending)
+        self._pending = bytearray()
+
     def _store(self, data):
-        self._check(self._written + len(data))
         view = memoryview(data)
         offset = 0
         while offset < len(view):
             try:
-                written = os.pwrite(self._descriptor, view[offset:], self._written)
+                written = os.pwrite(self._descriptor(), view[offset:], self._written)
             except OSError as error:
                 raise NoRoom("the response cannot be stored: %s" % error) from error
             offset += written
             self._written += written
-
-    def _check(self, size):
-        if size > self._most:
-            raise TooLong("the response is longer than the {:,} bytes that --max-response allows".format(self._most))
 
 
 class _Counting:

@@ -42,7 +42,7 @@ class Host:
         self.root = ""
         self.label_classes = b""
         self.pid = os.getpid()
-        self.request = self.response = None
+        self.request = self.response = self.outputs = None
         self.notice = None
         self.incoming = select.poll()
         self.incoming.register(sock, select.POLLIN)
@@ -74,6 +74,7 @@ class Host:
         patience = heap.IDLE_MILLISECONDS
         while True:
             try:
+                self.free_outputs()
                 if self.incoming.poll(patience):
                     return
                 patience = None
@@ -82,6 +83,15 @@ class Host:
                 if isinstance(error, OSError) and error.errno is not None:
                     return  # poll's own; reading the channel says what is wrong
                 self.streams.tell(loading.format_traceback(error))
+
+    def free_outputs(self):
+        """Free what the model returned: lists of pixels take long, and nobody waits now that they are sent.
+
+        What the package does on the way (it may have written a `__del__`) is mended as after a prediction.
+        """
+        if self.outputs is not None:
+            self.outputs = None
+            self.streams.mend()
 
     def load(self, message, descriptors):
         began = time.monotonic()
@@ -159,6 +169,8 @@ class Host:
         except BaseException as error:  # the same, in the list itself
             return error_of(wire.ERROR_OUTPUT, *loading.explain("writing the outputs", error))
         encoded = time.monotonic()
+        if not message["free_first"]:
+            self.outputs = outputs
         timings = {"decode": decoded - began, "predict": predicted - decoded, "encode": encoded - predicted}
         return {"done": {"size": size, "skeleton": skeleton, "timings": timings, "small": sink.small}}
 

@@ -53,7 +53,8 @@ def summarise_uniform(array, name):
     """Facts about a list or tuple of the type `name` that is `array`, element by element: those of `summarise`."""
     facts = {"type": name, "length": len(array), "odd": None, "uneven": None, "shape": list(array.shape)}
     facts.update(depth=array.ndim, types=[_OF_KIND[array.dtype.kind]])
-    facts.update(_range_of_array(array))
+    with sys.modules["numpy"].errstate(all="ignore"):  # whatever the package has set
+        facts.update(_range_of_array(array))
     if array.dtype.kind == "f" and facts["range"] is not None:  # of 0.0 and -0.0, the first one as in the list
         facts["range"] = [array[array == 0][0].item() if end == 0 else end for end in facts["range"]]
     return facts

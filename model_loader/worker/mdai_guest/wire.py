@@ -7,13 +7,15 @@ A frame is a 4-byte big-endian length and a msgpack map of that many bytes. The 
     parent -> worker   {"do": "load", "root", "import_folders", "hidden", "label_classes"} + 1 descriptor: notice
     worker -> parent   {"ready": {"python", "pid", "seconds"}}
                        or {"failed": {"kind", "text", "traceback"}}
-    parent -> worker   {"do": "predict", "id", "number", "body" or "size", "response", "accept", "most", "folder"}
+    parent -> worker   {"do": "predict", "id", "number", "body" or "size", "response", "accept", "most", "folder",
+                        "free_first"}
                        + 1 descriptor each: the request unless it is "body", a response buffer that is another
     worker -> parent   {"done": {"size", "skeleton", "timings", "small"}}
                        or {"error": {"kind", "text", "traceback"}}
 
 Requests are numbered from 1. The parent writes the number of one that nobody waits for any more into the notice, while
-the worker is busy and reads no frame. Every frame is small. "folder" holds the files that were loaded ahead of the
+the worker is busy and reads no frame. Every frame is small. With "free_first" the worker frees what the model returned
+before it answers, and else afterwards. "folder" holds the files that were loaded ahead of the
 request, "" where there are none. "label_classes" are those for requests without any, packed once more, so that each
 request gets a list of its own.
 
