@@ -16,6 +16,8 @@ _SMALL_INTS = range(-5, 257)
 #: Stands where there is no small int.
 _NO_INT = -(1 << 15)
 _WORD = 8
+#: Objects that are looked at in one go: what is worked on then stays in the processor's cache.
+_SLICE = 1 << 14
 #: Between the lowest and the highest small int lie at most so many words.
 _LONGEST_TABLE = 1 << 17
 #: Where words of an object lie, in words from its address: its type, the length of a list or int, a float's value.
@@ -61,9 +63,12 @@ class Addresses:
     def are_lists(self, elements, length):
         """Whether all elements are exactly lists or tuples of this length."""
         places = self.of(elements)
-        types, lengths = self._read(places, _TYPE, _LENGTH)
-        are_lists = (types == id(list)) | (types == id(tuple))
-        return bool(are_lists.all()) and bool((lengths == length).all())
+        for start in range(0, len(places), _SLICE):
+            types, lengths = self._read(places[start : start + _SLICE], _TYPE, _LENGTH)
+            are_lists = (types == id(list)) | (types == id(tuple))
+            if not (are_lists.all() and (lengths == length).all()):
+                return False
+        return True
 
     def _ints(self, elements):
         places = self.of(elements)

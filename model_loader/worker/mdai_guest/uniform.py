@@ -12,7 +12,7 @@ from .addresses import addresses_in_use
 #: Fewer elements are looked at one by one in less time.
 FEWEST = 512
 #: Elements that are looked at in one go: their addresses stay in the processor's cache.
-_SLICE = 1 << 16
+_SLICE = 1 << 14
 #: No form of data nests deeper.
 _DEEPEST = 3
 #: Shorter rows are joined element by element in less time than row by row.
