@@ -19,10 +19,19 @@ START_SECONDS = 60.0
 
 
 class Service:
-    """A running `mdai-model serve` with everything it has printed so far; `patience` in seconds, for each line."""
+    """A running `mdai-model serve` with everything it has printed so far; `patience` in seconds, for each line.
+
+    `within` are the words of a command that becomes the one after them.
+    """
 
     def __init__(
-        self, package: Path, options: tuple[str, ...], folder: Path, patience: float, extra: dict[str, str]
+        self,
+        package: Path,
+        options: tuple[str, ...],
+        folder: Path,
+        patience: float,
+        extra: dict[str, str],
+        within: tuple[str, ...] = (),
     ) -> None:
         self._patience = patience
         self.temp = folder / "tmp"
@@ -33,7 +42,7 @@ class Service:
         # Under nohup a hang-up is ignored, here and by what is started here.
         inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)
         self.process = subprocess.Popen(
-            [*command, *options],
+            [*within, *command, *options],
             env=environ | {"TMPDIR": str(self.temp)} | extra,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -104,9 +113,13 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Service]]:
     services: list[Service] = []
 
     def start(
-        package: Path, *options: str, patience: float = START_SECONDS, environ: dict[str, str] | None = None
+        package: Path,
+        *options: str,
+        patience: float = START_SECONDS,
+        environ: dict[str, str] | None = None,
+        within: tuple[str, ...] = (),
     ) -> Service:
-        service = Service(package, options, tmp_path, patience, environ or {})
+        service = Service(package, options, tmp_path, patience, environ or {}, within)
         services.append(service)
         return service
 
