@@ -175,6 +175,10 @@ def _extra_headers(error: Exception) -> Headers:
     if isinstance(error, Unauthorized):
         return [(b"www-authenticate", error.challenge.encode())]
     if problem_of(error).status == 503:
-        seconds = max(1, math.ceil(getattr(error, "retry_after", 1.0)))
-        return [(b"retry-after", b"%d" % seconds)]
+        return [(b"retry-after", b"%d" % whole_seconds(getattr(error, "retry_after", 1.0)))]
     return []
+
+
+def whole_seconds(wait: float) -> int:
+    """What Retry-After can say of a wait: never 0."""
+    return max(1, math.ceil(wait))

@@ -5,6 +5,7 @@ from starlette.responses import PlainTextResponse
 
 from app.hidden import without_the_models_words
 from app.predictor import Predictor
+from app.problems import whole_seconds
 from model_loader.errors import NotReady
 
 _PLAIN = {"content": {"text/plain": {"schema": {"type": "string"}}}}
@@ -35,7 +36,8 @@ def health_routes(predictor: Predictor, *, for_everybody: bool, hide_tracebacks:
         except NotReady as reason:
             told = without_the_models_words(reason) if hide_tracebacks else reason
             text = str(told) if for_everybody else told.report
-            return PlainTextResponse(f"{text}\n", status_code=503, headers={"Retry-After": "1"})
+            wait = {"Retry-After": str(whole_seconds(reason.retry_after))}
+            return PlainTextResponse(f"{text}\n", status_code=503, headers=wait)
         return PlainTextResponse("ready\n")
 
     return router

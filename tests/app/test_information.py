@@ -22,6 +22,8 @@ def test_live_while_the_model_is_not(client: TestClient, pool: Any) -> None:
     answer = client.get("/ready")
     assert (answer.status_code, answer.text) == (503, "The environment is being built.\n")
     assert answer.headers["retry-after"] == "1"
+    pool.not_ready = errors.NotReady("The model is loading.", retry_after=41.2)
+    assert client.get("/ready").headers["retry-after"] == "42", "what is left, as starts have gone lately"
     pool.not_ready = None
     assert client.get("/ready").status_code == 200
 
