@@ -51,6 +51,8 @@ class Service:
             env=environ | {"TMPDIR": str(self.temp), "CHAOS_FOLDER": str(folder), "CHAOS_TRACE": self.trace},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            # As a service is started. Linux may deal out the cores by session, and callers are not the server's.
+            start_new_session=True,
         )
         self._port_known = threading.Event()
         self.port = 0

@@ -19,13 +19,8 @@ class Crew:
         self._living: dict[int, WorkerProcess] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    @property
-    def pids(self) -> set[int]:
-        """The process ids of all that live."""
-        return {worker.pid for worker in self._living.values()}
-
     async def spawn(self, plan: Callable[[], WorkerPlan]) -> WorkerProcess:
-        """A worker that has still to load. Raises DiedLoading, or OSError where resources are exhausted."""
+        """A worker that has still to start and load. Raises OSError or RuntimeError where resources are exhausted."""
         worker = WorkerProcess(await asyncio.to_thread(plan), self._family, self._answers)
         self._living[worker.number] = worker
         self.soon(self._see_off(worker))

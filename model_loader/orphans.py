@@ -22,7 +22,7 @@ MARK = "MDAI_WORKER_MARK"
 
 _PROC = Path("/proc")
 _PR_SET_CHILD_SUBREAPER = 36
-_ZOMBIE = "Z"
+_ZOMBIE, _STOPPED = "Z", "T"
 
 
 def become_subreaper() -> None:
@@ -86,8 +86,8 @@ def kill_marked(mark: str) -> int:
 def reap_strays(workers: Collection[int]) -> int:
     """Take leave of dead children that nobody waits for, orphans of `workers`; returns how many.
 
-    They are told by their session, which is not ours; the workers themselves are waited for elsewhere. Call it on the
-    thread that starts workers, so that none is taken for a stray before its process id is known.
+    They are told by their session, which is not ours; the workers themselves are waited for elsewhere. It is called on
+    the thread that starts workers, so that none is taken for a stray before its process id is known.
     """
     reaped = 0
     for pid in _children():
@@ -116,9 +116,17 @@ def end_strays() -> int:
     return len(strays)
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a signal has stopped it; one whose debugger holds it is none."""
+    return _status(pid)[0] == _STOPPED
+
+
 def _is_marked(pid: int, mark: str = "") -> bool:
+    environment = _environment(pid)
     name, wanted, family = (f"{MARK}={text}".encode() for text in ("", mark, f"{mark}-"))
-    marks = (setting for setting in _environment(pid) if setting.startswith(name))
+    if name not in environment:  # most processes: no need to take their settings apart
+        return False
+    marks = (setting for setting in environment.split(b"\0") if setting.startswith(name))
     return any(not mark or found == wanted or found.startswith(family) for found in marks)
 
 
@@ -147,10 +155,11 @@ def _processes() -> Iterator[int]:
             yield int(entry.name)
 
 
-def _environment(pid: int) -> list[bytes]:
-    with suppress(OSError):
-        return (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
-    return []
+def _environment(pid: int) -> bytes:
+    # Not by way of Path: this is done for every process of the machine.
+    with suppress(OSError), open(f"/proc/{pid}/environ", "rb", buffering=0) as file:  # noqa: PTH123
+        return file.readall()
+    return b""
 
 
 def _status(pid: int) -> tuple[str, int, int]:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from model_loader import orphans
+from model_loader import orphans, starting
 from model_loader.crew import Crew
 from model_loader.death import Cause
 from model_loader.errors import DeadlineExceeded, ModelLoaderError, NotReady, QueueFull
@@ -484,7 +484,7 @@ class WorkerPool:
         while True:
             await asyncio.sleep(_REAP_EVERY)
             with suppress(OSError):  # no descriptors left; there is a next time
-                orphans.reap_strays(self._crew.pids)
+                await asyncio.wrap_future(starting.reap_strays())
 
     def _not_ready(self) -> NotReady:
         if self._stopping:

@@ -6,8 +6,8 @@
 A worker that ends by itself is STOPPING from the moment that is known, so that no request is given to it, and DEAD when
 its children are gone as well.
 
-Everything here runs on the event loop's thread, which must be the process's main thread: the kernel ends a worker when
-the thread ends that started it.
+Everything here runs on the event loop's thread, but for the start of the process (see `starting`) and the wait for its
+end. Until that thread has started it there is no process id.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from typing import Any
 
 import msgspec
 
-from model_loader import orphans
+from model_loader import orphans, starting
 from model_loader.channel import Channel, Done, Message, Ready, Reply
 from model_loader.death import MORE_MEMORY, Cause, KillCount, MemoryKill, manner_of
 from model_loader.devices import Device
@@ -155,19 +155,22 @@ class WorkerProcess:
         self._manner = ""
         self._memory_kill: MemoryKill | None = None
         self._memory_kills_before = _memory_kills.now()
+<<<<<<< HEAD
         self._answers = answers
         self._response: SharedBuffer | None = None
         self._response_known = 0
         self._request: SharedBuffer | None = None
         self._freed: Callable[[], None] = _nothing
+=======
+        self._process: subprocess.Popen[bytes] | None = None
+>>>>>>> e870507 (Workers are started on a thread of their own, after which nothing waits for a core on the event loop)
         self._channel = Channel(self._answered, self._channel_ended)
-        self._process = self._spawn()
-        self._channel.started()
+        self._spawn()
 
     @property
     def pid(self) -> int:
-        """The process id, which is also its process group's and session's."""
-        return self._process.pid
+        """The process id, which is also its process group's and session's; 0 where there is no process yet."""
+        return 0 if self._process is None else self._process.pid
 
     @property
     def cause(self) -> Cause:
@@ -295,12 +298,18 @@ class WorkerProcess:
         if self.state is not WorkerState.DEAD:
             self._is_told_to_end = True
             self._leave()
-            orphans.kill_group(self.pid)
+            self._end_group()
 
     def kill_overgrown(self, text: str) -> None:
         """End it at once because of its memory; a request that runs fails with this text."""
         self._is_overgrown = True
         self._killed_because = WorkerDied(text)
+        self.kill()
+
+    def kill_stopped(self) -> None:
+        """End an idle worker that stands still: a request would wait for it until its deadline."""
+        log.warning("worker %d: its process was stopped by a signal while it was idle, and is ended", self.number)
+        self._killed_because = WorkerDied("the worker's process was stopped by a signal (SIGSTOP) while it was idle.")
         self.kill()
 
     def take_leave(self) -> None:
@@ -327,14 +336,14 @@ class WorkerProcess:
         self.kill()
         await self.ended.wait()
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        plan = self.plan
-        runtime = "" if plan.runtime is None else str(plan.runtime)
-        with ExitStack() as always, ExitStack() as unless_started:
-            unless_started.callback(self._channel.close)
+    def _spawn(self) -> None:
+        """Have it started. Raises OSError without descriptors for that, RuntimeError without a thread."""
+        with ExitStack() as unless_begun:
+            unless_begun.callback(self._channel.close)
             self._notice = SharedBuffer.create()
-            unless_started.callback(self._notice.close)
+            unless_begun.callback(self._notice.close)
             self._notice.write(wire.NUMBER.pack(0))
+<<<<<<< HEAD
             (out_read, out_write), (err_read, err_write) = (_pipe(always, unless_started) for _ in range(2))
             try:
                 process = subprocess.Popen(
@@ -357,11 +366,64 @@ class WorkerProcess:
         self._pipes = select.poll()
         for pipe in (out_read, err_read):
             self._pipes.register(pipe, select.POLLIN)
+=======
+            (out_read, out_write), (err_read, err_write) = (_pipe(unless_begun) for _ in range(2))
+            starting.on_starting_thread(partial(self._start, (out_write, err_write)))
+            unless_begun.pop_all()
+>>>>>>> e870507 (Workers are started on a thread of their own, after which nothing waits for a core on the event loop)
         self._outputs = [
             WorkerOutput(out_read, partial(self._printed, "stdout"), OutputRate()),
             WorkerOutput(err_read, partial(self._printed, "stderr"), OutputRate()),
         ]
-        return process
+
+    def _start(self, outputs: tuple[int, int]) -> None:
+        """On the thread for that: start the process, and a thread that waits for its end."""
+        plan = self.plan
+        runtime = "" if plan.runtime is None else str(plan.runtime)
+        command = [plan.python, "-I", "-B", GUEST, runtime, str(self._channel.worker_end), str(os.getpid())]
+        process = None
+        try:
+            process = starting.start(
+                command,
+                cwd=plan.working_directory,
+                env=plan.environment | {orphans.MARK: self._mark},
+                stdin=subprocess.DEVNULL,
+                stdout=outputs[0],
+                stderr=outputs[1],
+                pass_fds=[self._channel.worker_end],
+                **_becoming(plan.user, outputs),
+            )
+            offer_first(process.pid)
+            waiting = threading.Thread(target=self._wait, args=(process,), name=f"wait-{process.pid}", daemon=True)
+            self._process = process
+            waiting.start()
+        except Exception as error:  # noqa: BLE001 (told to who loads it; RuntimeError: no thread is to be had)
+            if process is not None:
+                self._process = None
+                process.kill()
+                starting.wait_for(process)
+            self._tell_loop(partial(self._not_started, error))
+            return
+        finally:
+            for descriptor in outputs:
+                os.close(descriptor)
+        if not self._tell_loop(self._started):
+            orphans.kill_group(process.pid)
+
+    def _started(self) -> None:
+        self._channel.started()
+        if self.state is WorkerState.STOPPING:  # told to end meanwhile
+            self._end_group()
+
+    def _not_started(self, error: Exception) -> None:
+        text = f"the model's interpreter {self.plan.python} cannot be started: {error}."
+        self._killed_because = DiedLoading(text)
+        self._let_go()
+        self._is_dead()
+
+    def _end_group(self) -> None:
+        if self._process is not None:
+            orphans.kill_group(self._process.pid)
 
     def _attribute_output(self, request_id: str) -> None:
         """What was printed until now was somebody else's."""
@@ -483,8 +545,8 @@ class WorkerProcess:
             orphans.kill_marked(self._mark)
         except OSError as error:  # no descriptors left
             log.warning("worker %d: processes that it left behind could not be looked for: %s", self.number, error)
-        if not self._tell_loop(self._gone):
-            process.wait()
+        if not self._tell_loop(partial(self._gone, process)):
+            starting.wait_for(process)
 
     def _tell_loop(self, what: Callable[[], None]) -> bool:
         """Have `what` called on the event loop; False where that has ended before the worker."""
@@ -494,8 +556,9 @@ class WorkerProcess:
             return False
         return True
 
-    def _gone(self) -> None:
+    def _gone(self, process: subprocess.Popen[bytes]) -> None:
         self._channel.read()  # the answer may have come a moment before the end
+<<<<<<< HEAD
         self._channel.close()
         self._notice.close()
         if self._response is not None:
@@ -506,10 +569,26 @@ class WorkerProcess:
         self.state = WorkerState.DEAD
         self.leaving.set()
         if self._process.returncode == -signal.SIGKILL and not self._is_told_to_end:
+=======
+        self._let_go()
+        returncode = starting.wait_for(process)
+        if returncode == -signal.SIGKILL and not self._is_told_to_end:
+>>>>>>> e870507 (Workers are started on a thread of their own, after which nothing waits for a core on the event loop)
             self._memory_kill = _memory_kills.claim(self._memory_kills_before)
-        self._manner = manner_of(self._process.returncode, self._memory_kill)
+        self._manner = manner_of(returncode, self._memory_kill)
         if not self._is_told_to_end:
             log.warning("worker %d: its process %s", self.number, self._manner)
+        self._is_dead()
+
+    def _let_go(self) -> None:
+        self._channel.close()
+        self._notice.close()
+        for output in self._outputs:
+            output.close()
+
+    def _is_dead(self) -> None:
+        self.state = WorkerState.DEAD
+        self.leaving.set()
         self._fail(self._cause_of_death())
         self.ended.set()
 
@@ -529,6 +608,7 @@ class WorkerProcess:
         return "The last it printed:\n" + wire.shorten("\n".join(lines)) if lines else "It printed nothing."
 
 
+<<<<<<< HEAD
 def _load_took_too_long(seconds: float) -> LoadTimeout:
     return LoadTimeout(
         f"the model was not ready within {seconds:g} s and was stopped: importing mdai_deploy.py and MDAIModel()"
@@ -545,9 +625,12 @@ def _predict_took_too_long(seconds: float) -> DeadlineExceeded:
 
 def _pipe(always: ExitStack, unless_started: ExitStack) -> tuple[int, int]:
     """A pipe from the worker; our copy of its end for writing is always closed, the other unless the worker starts."""
+=======
+def _pipe(unless_begun: ExitStack) -> tuple[int, int]:
+>>>>>>> e870507 (Workers are started on a thread of their own, after which nothing waits for a core on the event loop)
     reading, writing = os.pipe()
-    unless_started.callback(os.close, reading)
-    always.callback(os.close, writing)
+    unless_begun.callback(os.close, reading)
+    unless_begun.callback(os.close, writing)
     return reading, writing
 
 
@@ -558,8 +641,3 @@ def _becoming(user: WorkerUser | None, outputs: tuple[int, ...]) -> dict[str, An
     for descriptor in outputs:
         os.fchown(descriptor, user.uid, user.gid)
     return {"user": user.uid, "group": user.gid, "extra_groups": user.groups}
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    process.wait()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
+from model_loader import orphans
 from model_loader.death import Cause
 from model_loader.errors import ModelLoaderError
 from model_loader.memory import families, footprint
@@ -44,6 +45,7 @@ class _Watched:
     cause: Cause = Cause.ENDED
     measured_at: float = 0.0
     pause: float = 0.0
+    was_stopped: bool = False
 
 
 class Recycling:
@@ -115,10 +117,16 @@ class Recycling:
             del self._watched[worker]
 
     async def patrol(self) -> None:
-        """Look at all workers every second: idle ones may be due, and whatever holds far too much is killed."""
+        """Look at all workers every second.
+
+        Idle ones that a signal has stopped are ended, others may be due; whatever holds far too much is killed.
+        """
         ceiling = self._upkeep.worker_memory
-        while ceiling is not None:
+        while True:
             await asyncio.sleep(_PATROL_EVERY)
+            self._end_stopped()
+            if ceiling is None:
+                continue
             leaders = {worker.pid for worker in self._watched}
             held = await asyncio.to_thread(_held, leaders, ceiling)
             for worker, watched in list(self._watched.items()):
@@ -127,6 +135,14 @@ class Recycling:
                     self.released(worker)
                 elif size > _HARD * watched.ceiling and worker.state is WorkerState.BUSY:
                     worker.kill_overgrown(_overgrown(size, watched.ceiling))
+
+    def _end_stopped(self) -> None:
+        """Twice in a row: who copies a process's memory may stop it for a moment."""
+        for worker, watched in self._watched.items():
+            is_stopped = worker.state is WorkerState.READY and orphans.is_stopped(worker.pid)
+            if is_stopped and watched.was_stopped:
+                worker.kill_stopped()
+            watched.was_stopped = is_stopped
 
     def _measure(self, worker: WorkerProcess, watched: _Watched) -> None:
         began = time.monotonic()

@@ -76,7 +76,7 @@ class Slot:
         """Facts about the slot's present worker, as JSON."""
         facts = {"restarts": self.tally.restarts, "restarts_by_cause": dict(self.restarts_by_cause)}
         worker = self.worker
-        if worker is None:
+        if worker is None or not worker.pid:
             return {"id": self._index, "state": "starting", **facts}
         ready_at = worker.ready_at and datetime.fromtimestamp(worker.ready_at, UTC).isoformat(timespec="seconds")
         return {

@@ -212,7 +212,7 @@ def test_a_variable_that_cannot_be_passed_on_fails_to_load_with_a_sentence(hoste
     plan = scripted_plan(hosted, Path(sys.executable), BAD="nul \0 inside")
 
     async def scenario() -> None:
-        WorkerProcess(plan)
+        await WorkerProcess(plan).load(PATIENCE)
 
     error = hosted.run(error_of(scenario()))
     assert isinstance(error, DiedLoading)
@@ -233,7 +233,7 @@ def test_without_descriptors_no_worker_starts_and_none_is_lost(hosted: Hosted) -
         try:
             for more in range(8):
                 resource.setrlimit(resource.RLIMIT_NOFILE, (max(now) + 1 + more, before[1]))
-                errors.append(await error_of(_constructed(plan)))
+                errors.append(await error_of(_loaded(plan)))
                 resource.setrlimit(resource.RLIMIT_NOFILE, before)
                 assert open_descriptors() == now
         finally:
@@ -248,9 +248,8 @@ def test_without_descriptors_no_worker_starts_and_none_is_lost(hosted: Hosted) -
     assert any(isinstance(error, OSError) for error in errors)
 
 
-async def _constructed(plan: Any) -> None:
-    worker = WorkerProcess(plan)
-    await worker.stop()
+async def _loaded(plan: Any) -> None:
+    await WorkerProcess(plan).load(PATIENCE)
 
 
 # What comes through the channel.

@@ -44,6 +44,22 @@ def counted(meeting: Meeting, **causes: int) -> None:
     meeting.hosted.until(lambda: meeting.pool.restarts_by_cause == causes, f"{causes} are counted, and nothing else")
 
 
+# Stopped ones.
+
+
+def test_an_idle_worker_that_is_stopped_is_replaced_and_costs_nobody_anything(
+    meet: Meet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model_loader.recycling._PATROL_EVERY", 0.01)
+    meeting = meet(script=ANSWERS).start()
+    (stopped,) = pids(meeting)
+    os.kill(stopped, signal.SIGSTOP)
+    meeting.hosted.until(lambda: not is_alive(stopped), "it is ended")
+    meeting.hosted.until_ready()
+    assert meeting.hosted.run(meeting.ask("a"))
+    counted(meeting, crash=1)
+
+
 # Spares.
 
 
