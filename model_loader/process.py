@@ -155,15 +155,12 @@ class WorkerProcess:
         self._manner = ""
         self._memory_kill: MemoryKill | None = None
         self._memory_kills_before = _memory_kills.now()
-<<<<<<< HEAD
         self._answers = answers
         self._response: SharedBuffer | None = None
         self._response_known = 0
         self._request: SharedBuffer | None = None
         self._freed: Callable[[], None] = _nothing
-=======
         self._process: subprocess.Popen[bytes] | None = None
->>>>>>> e870507 (Workers are started on a thread of their own, after which nothing waits for a core on the event loop)
         self._channel = Channel(self._answered, self._channel_ended)
         self._spawn()
 
@@ -343,34 +340,12 @@ class WorkerProcess:
             self._notice = SharedBuffer.create()
             unless_begun.callback(self._notice.close)
             self._notice.write(wire.NUMBER.pack(0))
-<<<<<<< HEAD
-            (out_read, out_write), (err_read, err_write) = (_pipe(always, unless_started) for _ in range(2))
-            try:
-                process = subprocess.Popen(
-                    [plan.python, "-I", "-B", GUEST, runtime, str(self._channel.worker_end), str(os.getpid())],
-                    cwd=plan.working_directory,
-                    env=heap.warmed(plan.environment | {orphans.MARK: self._mark}),
-                    stdin=subprocess.DEVNULL,
-                    stdout=out_write,
-                    stderr=err_write,
-                    pass_fds=[self._channel.worker_end],
-                    start_new_session=True,
-                    **_becoming(plan.user, (out_write, err_write)),
-                )
-                unless_started.callback(_end, process)
-                offer_first(process.pid)
-                threading.Thread(target=self._wait, args=(process,), name=f"wait-{process.pid}", daemon=True).start()
-            except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: no thread is to be had
-                raise DiedLoading(f"the model's interpreter {plan.python} cannot be started: {error}.") from error
-            unless_started.pop_all()
-        self._pipes = select.poll()
-        for pipe in (out_read, err_read):
-            self._pipes.register(pipe, select.POLLIN)
-=======
             (out_read, out_write), (err_read, err_write) = (_pipe(unless_begun) for _ in range(2))
             starting.on_starting_thread(partial(self._start, (out_write, err_write)))
             unless_begun.pop_all()
->>>>>>> e870507 (Workers are started on a thread of their own, after which nothing waits for a core on the event loop)
+        self._pipes = select.poll()
+        for pipe in (out_read, err_read):
+            self._pipes.register(pipe, select.POLLIN)
         self._outputs = [
             WorkerOutput(out_read, partial(self._printed, "stdout"), OutputRate()),
             WorkerOutput(err_read, partial(self._printed, "stderr"), OutputRate()),
@@ -386,7 +361,7 @@ class WorkerProcess:
             process = starting.start(
                 command,
                 cwd=plan.working_directory,
-                env=plan.environment | {orphans.MARK: self._mark},
+                env=heap.warmed(plan.environment | {orphans.MARK: self._mark}),
                 stdin=subprocess.DEVNULL,
                 stdout=outputs[0],
                 stderr=outputs[1],
@@ -558,22 +533,9 @@ class WorkerProcess:
 
     def _gone(self, process: subprocess.Popen[bytes]) -> None:
         self._channel.read()  # the answer may have come a moment before the end
-<<<<<<< HEAD
-        self._channel.close()
-        self._notice.close()
-        if self._response is not None:
-            self._response.close()
-        self._process.wait()
-        for output in self._outputs:
-            output.close()
-        self.state = WorkerState.DEAD
-        self.leaving.set()
-        if self._process.returncode == -signal.SIGKILL and not self._is_told_to_end:
-=======
         self._let_go()
         returncode = starting.wait_for(process)
         if returncode == -signal.SIGKILL and not self._is_told_to_end:
->>>>>>> e870507 (Workers are started on a thread of their own, after which nothing waits for a core on the event loop)
             self._memory_kill = _memory_kills.claim(self._memory_kills_before)
         self._manner = manner_of(returncode, self._memory_kill)
         if not self._is_told_to_end:
@@ -583,6 +545,8 @@ class WorkerProcess:
     def _let_go(self) -> None:
         self._channel.close()
         self._notice.close()
+        if self._response is not None:
+            self._response.close()
         for output in self._outputs:
             output.close()
 
@@ -608,7 +572,6 @@ class WorkerProcess:
         return "The last it printed:\n" + wire.shorten("\n".join(lines)) if lines else "It printed nothing."
 
 
-<<<<<<< HEAD
 def _load_took_too_long(seconds: float) -> LoadTimeout:
     return LoadTimeout(
         f"the model was not ready within {seconds:g} s and was stopped: importing mdai_deploy.py and MDAIModel()"
@@ -623,11 +586,7 @@ def _predict_took_too_long(seconds: float) -> DeadlineExceeded:
     )
 
 
-def _pipe(always: ExitStack, unless_started: ExitStack) -> tuple[int, int]:
-    """A pipe from the worker; our copy of its end for writing is always closed, the other unless the worker starts."""
-=======
 def _pipe(unless_begun: ExitStack) -> tuple[int, int]:
->>>>>>> e870507 (Workers are started on a thread of their own, after which nothing waits for a core on the event loop)
     reading, writing = os.pipe()
     unless_begun.callback(os.close, reading)
     unless_begun.callback(os.close, writing)

@@ -461,7 +461,7 @@ def test_a_start_past_its_timeout_fails_and_is_repeated(meet: Meet) -> None:
     with pytest.raises(NotReady, match=r"not ready within 0\.2 s and was stopped.*--startup-timeout"):
         meeting.hosted.start()
     (meeting.folder / "hold").unlink()
-    meeting.pool._limits = limits()
+    meeting.pool._crew._startup_timeout = PATIENCE
     meeting.hosted.until(lambda: meeting.pool.state is PoolState.READY, "it is ready")
 
 

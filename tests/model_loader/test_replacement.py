@@ -28,7 +28,7 @@ while hear():
 
 
 def pids(meeting: Meeting) -> list[int]:
-    return [worker["pid"] for worker in meeting.pool.describe()["workers"]]
+    return [worker.get("pid", 0) for worker in meeting.pool.describe()["workers"]]
 
 
 def spares(meeting: Meeting) -> list[int]:

@@ -32,12 +32,12 @@ def test_what_is_started_lives_on_when_the_thread_that_asked_for_it_has_ended() 
     asking = threading.Thread(target=ask)
     asking.start()
     asking.join()
-    os.close(reading)
-    os.close(writing)
     (process,) = found
     assert is_alive(process.pid)
     process.communicate()
     assert starting.wait_for(process) == 0
+    os.close(reading)
+    os.close(writing)
 
 
 def test_a_worker_comes_after_the_server() -> None:
