@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from model_loader.channel import Channel, Done, Reply
 from model_loader.prediction import Prediction
+from model_loader.process import Answer
 from model_loader.shared_buffer import SharedBuffer
 from model_loader.worker.mdai_guest import wire
 from tests.scripted_workers import reply
@@ -103,7 +104,7 @@ def assert_harmless(done: Done) -> None:
     """What a worker claims can be looked for, whether it is there or not."""
     body = SharedBuffer.create()
     body.write(b"ten bytes.")
-    with Prediction(body, done, 0.0) as prediction:
+    with Prediction(Answer(done, body), 0.0) as prediction:
         assert len(prediction.skeleton) <= 10
         assert len(prediction.body.read(0, prediction.size)) <= 10
 

@@ -361,14 +361,14 @@ def test_changes_to_the_process_and_to_modules_do_not_reach_the_guest(serve: Hos
 def test_a_worker_that_shrinks_shared_files_cannot_hurt_the_server(serve: Host, args: dict[str, str]) -> None:
     served = serve("shrinks_shared_files")
     for _ in range(3):
-        answer = served.predict({"files": [], "args": args})
+        answer = served.predict({"files": [], "args": args | {"long": "x" * 100_000}})
         assert answer.outputs[0]["data"]["mask"] == [[1] * 999] * 999
 
 
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        (b"", "empty"),
+        (b"", "msgpack"),
         (b"\x81\xa5files", "msgpack"),
         (b"\xdd\xff\xff\xff\xff", "msgpack"),
         (b"\x91" * 10_000, "msgpack"),
@@ -443,9 +443,10 @@ def test_outputs_are_freed_before_the_answer_where_memory_is_measured_after_it(
     worker.frees_first = True
 
     async def answered() -> None:
-        with SharedBuffer.create() as body, SharedBuffer.create() as response:
+        with SharedBuffer.create() as body:
             body.write(msgpack.packb({"files": []}))
-            await worker.submit(body, response, "msgpack", "test", PATIENCE)
+            answer = await worker.submit(body, "msgpack", "test", PATIENCE)
+            answer.body.close()
 
     service.run(answered())
     assert mark.exists()

@@ -16,15 +16,21 @@ def shared_files():
     return found
 
 
+def shrink(files):
+    for number in files:
+        try:
+            os.ftruncate(number, 0)
+        except PermissionError:  # it is sealed
+            pass
+
+
 class MDAIModel:
     def __init__(self):
         self.kept = []
 
     def predict(self, data):
-        for number in self.kept:
-            os.ftruncate(number, 0)
+        shrink(self.kept)
         self.kept = shared_files()
         if "at once" in data["args"]:
-            for number in self.kept:
-                os.ftruncate(number, 0)
+            shrink(self.kept)
         return [{"type": "NONE", "study_uid": "1.2", "note": json.dumps(len(self.kept)), "data": {"mask": [[1] * 999] * 999}}]
