@@ -1,0 +1,82 @@
+"""Both sides asked in turns, in one run; and how long our event loop was held meanwhile."""
+
+import gc
+import time
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+from benchmarks.client import Callers, Connection, Request
+from benchmarks.figures import compared
+from benchmarks.rows import STALL_GOAL, Row
+from benchmarks.servers import SIDES, serving
+from benchmarks.ticker import FORMAT
+
+# Between one side's turn and the other's, for what a server tidies up after its last answer.
+_SETTLE_SECONDS = 0.1
+
+
+def compare(row: Row, folder: Path) -> dict[str, Any]:
+    """What a row of latency or throughput is about: both sides, the ratio, the stalls."""
+    theirs = row.body()
+    bodies = {"reference": Request(theirs), "ours": Request(row.own_body() if row.own_body else theirs)}
+    rounds: dict[str, list[list[float]]] = {side: [] for side in SIDES}
+    with ExitStack() as stack:
+        ports = {
+            side: stack.enter_context(serving(side, row.package, folder, workers=row.workers)).port for side in SIDES
+        }
+        _demand_the_same({side: _warmed_up(row, ports[side], bodies[side]) for side in SIDES})
+        gc.disable()
+        try:
+            for number in range(row.rounds):
+                for side in SIDES if number % 2 else reversed(SIDES):
+                    time.sleep(_SETTLE_SECONDS)
+                    rounds[side].append(_turn(row, ports[side], bodies[side]))
+        finally:
+            gc.enable()
+    figures = compared(rounds["reference"], rounds["ours"], "ms" if row.kind == "latency" else "requests/s")
+    return {**figures, "bytes_in": len(bodies["ours"].body), **stalls(row, folder, bodies["ours"])}
+
+
+def _turn(row: Row, port: int, request: Request) -> list[float]:
+    """Milliseconds of each request, or the requests per second of all.
+
+    On connections of this turn's own, because a server may close one that waits for seconds.
+    """
+    if row.kind == "throughput":
+        with closing(Callers(port, row.clients)) as callers:
+            return [row.requests / callers.ask(request, row.requests)]
+    with closing(Connection(port)) as connection:
+        connection.get("/healthz")
+        return [connection.ask(request) * 1000 for _ in range(row.requests)]
+
+
+def _warmed_up(row: Row, port: int, request: Request) -> bytes:
+    """The answer, after some requests that do not count."""
+    with closing(Connection(port)) as connection:
+        for _ in range(row.warm_up):
+            connection.ask(request)
+        return bytes(connection.answer)
+
+
+def stalls(row: Row, folder: Path, request: Request) -> dict[str, Any]:
+    """Milliseconds that our event loop served nothing else, at most, while it answered two turns of requests."""
+    ticks = folder / "ticks"
+    ticks.write_bytes(bytes(FORMAT.size))
+    with serving("ours", row.package, folder, workers=row.workers, ticks=ticks) as server:
+        _warmed_up(row, server.port, request)
+        time.sleep(_SETTLE_SECONDS)
+        with ticks.open("r+b") as file:
+            file.write(bytes(FORMAT.size))
+        for _ in range(2):
+            _turn(row, server.port, request)
+        time.sleep(_SETTLE_SECONDS)
+        longest, own = FORMAT.unpack(ticks.read_bytes())
+    figures = {"longest": round(longest * 1000, 2), "longest_with_a_core": round(own * 1000, 2)}
+    return {"stall_ms": {**figures, "goal": STALL_GOAL, "met": own * 1000 <= STALL_GOAL}}
+
+
+def _demand_the_same(answers: dict[str, bytes]) -> None:
+    if answers["reference"] != answers["ours"]:
+        begun = {side: answer[:300] for side, answer in answers.items()}
+        raise SystemExit(f"the two sides do not answer alike: {begun}")
