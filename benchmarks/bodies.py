@@ -1,6 +1,7 @@
 """The requests: nothing, so many bytes, or CT slices that were computed."""
 
 import functools
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 
 import msgpack
@@ -35,7 +36,7 @@ def asking(**arguments: str) -> bytes:
     return _packed([], **arguments)
 
 
-def _packed(files: list[dict[str, object]], **arguments: str) -> bytes:
+def _packed(files: Sequence[Mapping[str, object]], **arguments: str) -> bytes:
     packed: bytes = msgpack.packb({"files": files, "annotations": [], "label_classes": [], "args": arguments})
     return packed
 

@@ -1,8 +1,7 @@
 """From times to figures: the middle, the spread, and how sure a ratio is."""
 
 import statistics
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy
 
@@ -30,28 +29,28 @@ def ratio(reference: Rounds, ours: Rounds) -> dict[str, float]:
     Rounds are drawn and not single values: what disturbs a machine lasts longer than one request. A round of both
     sides is drawn together, because they ran one after the other.
     """
+    return _figure(reference, ours, lambda below, above: float(numpy.median(above) / numpy.median(below)))
+
+
+def difference(reference: Sequence[float], ours: Sequence[float]) -> dict[str, float]:
+    """The median of what ours took more in each round, and such an interval."""
+    pairs = zip(reference, ours, strict=True)
+    return _figure(
+        [[0.0]] * len(ours), [[above - below] for below, above in pairs], lambda _, more: float(numpy.median(more))
+    )
+
+
+def _figure(reference: Rounds, ours: Rounds, figure: Callable[[list[float], list[float]], float]) -> dict[str, float]:
     draw = numpy.random.default_rng(1)
     pairs = list(zip(reference, ours, strict=True))
     found = []
     for _ in range(_RESAMPLES):
         drawn = [pairs[number] for number in draw.integers(0, len(pairs), len(pairs))]
-        below, above = ([value for pair in drawn for value in pair[side]] for side in (0, 1))
-        found.append(float(numpy.median(above) / numpy.median(below)))
+        found.append(figure(*(flat([pair[side] for pair in drawn]) for side in (0, 1))))
     low, high = numpy.quantile(found, [0.025, 0.975])
-    value = statistics.median(_flat(ours)) / statistics.median(_flat(reference))
+    value = figure(flat(reference), flat(ours))
     return {"value": round(value, 3), "low": round(float(low), 3), "high": round(float(high), 3)}
 
 
-def compared(reference: Rounds, ours: Rounds, unit: str) -> dict[str, Any]:
-    """Both sides' spread, and the ratio."""
-    return {
-        "unit": unit,
-        "rounds": len(ours),
-        "reference": spread(_flat(reference)),
-        "ours": spread(_flat(ours)),
-        "ratio": ratio(reference, ours),
-    }
-
-
-def _flat(rounds: Rounds) -> list[float]:
+def flat(rounds: Rounds) -> list[float]:
     return [value for values in rounds for value in values]

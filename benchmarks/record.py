@@ -24,24 +24,44 @@ def merged(path: Path, found: dict[str, Any]) -> dict[str, Any]:
 def said(name: str, figures: dict[str, Any], earlier: dict[str, Any]) -> str:
     """A row in a few lines of text."""
     lines = [f"{name}: {figures['title']}"]
-    if "ratio" in figures:
-        for side in ("reference", "ours"):
-            values = figures[side]
-            lines.append(
-                f"  {side:10} {values['median']:10.2f} {figures['unit']}   quartiles {values['first_quartile']:.2f} to"
-                f" {values['third_quartile']:.2f}, {values['least']:.2f} to {values['most']:.2f}, {values['count']}"
-            )
-        ratio = figures["ratio"]
-        lines.append(f"  ratio      {ratio['value']:10.3f}   ({ratio['low']:.3f} to {ratio['high']:.3f})")
-        if before := earlier.get(name, {}).get("ratio"):
-            lines[-1] += f"   recorded last: {before['value']:.3f}, {earlier[name]['at'][:10]}"
-        if "goal" in figures:
-            lines[-1] += f"   {figures['goal']}: {'reached' if figures['met'] else 'NOT REACHED'}"
+    lines += [_side(side, figures[side], figures["unit"]) for side in ("reference", "ours") if side in figures]
+    lines.append(_judged(figures, earlier.get(name, {})))
+    if used := figures.get("cpu_ms_per_request"):
+        share = used["ours"] / used["reference"] if used["reference"] else 0
+        lines.append(
+            f"  best {figures['ratio_of_best']:.3f}; cores' time for each {used['ours']:.2f} ms, {share:.2f} of its"
+        )
     if stall := figures.get("stall_ms"):
         lines.append(
             f"  our event loop was held {stall['longest_with_a_core']:.1f} ms at most ({stall['longest']:.1f} with the"
-            f" wait for a core)   ≤ {stall['goal']:g}: {'reached' if stall['met'] else 'NOT REACHED'}"
+            f" wait for a core)   ≤ {stall['goal']:g}: {verdict(stall['met'])}"
         )
+    if back := figures.get("back_to_idle"):
+        lines.append(f"  back to idle after {back['seconds']} s   ≤ {back['goal']:g}: {verdict(back['met'])}")
+    if "ours_answer" in figures:
+        lines.append(f"  told after {figures['ours_told']['median']:.1f} ms: {figures['ours_answer']}")
+        lines.append(f"  reference: {figures['reference_answer']}; again after {figures['reference_again']}")
     load, others = figures["load_average"], figures["cores_busy_with_others"]
     lines.append(f"  {figures['seconds']:.0f} s, load {load[0]} to {load[1]}, {others} cores busy with others")
     return "\n".join(lines)
+
+
+def verdict(is_met: bool) -> str:
+    return "reached" if is_met else "NOT REACHED"
+
+
+def _side(side: str, values: dict[str, Any], unit: str) -> str:
+    return (
+        f"  {side:10} {values['median']:10.2f} {unit}   quartiles {values['first_quartile']:.2f} to"
+        f" {values['third_quartile']:.2f}, {values['least']:.2f} to {values['most']:.2f}, {values['count']}"
+    )
+
+
+def _judged(figures: dict[str, Any], before: dict[str, Any]) -> str:
+    figure = figures["figure"]
+    line = f"  {figure['of']:10} {figure['value']:10.3f}   ({figure['low']:.3f} to {figure['high']:.3f})"
+    if before:
+        line += f"   recorded last: {before['figure']['value']:.3f}, {before['at'][:10]}"
+    if "goal" in figures:
+        line += f"   {figures['goal']}: {verdict(figures['met'])}"
+    return line

@@ -35,7 +35,7 @@ class Row:
 
     name: str
     title: str
-    kind: Literal["latency", "throughput", "memory", "restart", "gil", "abort"]
+    kind: Literal["latency", "throughput", "memory", "restart", "hold", "abort"]
     package: str = "empty"
     body: Callable[[], bytes] = empty
     own_body: Callable[[], bytes] | None = None
@@ -61,6 +61,7 @@ def _segment(count: int, form: str, goal: float, rounds: int, requests: int) -> 
         own_body=None if theirs == form else partial(slices, count, form=form),
         rounds=rounds,
         requests=requests,
+        warm_up=1,
         goal=Goal(most=goal),
     )
 
@@ -88,15 +89,21 @@ ROWS = (
         body=partial(slices, 100), rounds=8, requests=8, warm_up=4, clients=4, workers=2, goal=Goal(least=1.7)),
     _segment(1, "lists", 0.6, rounds=20, requests=10),
     _segment(20, "lists", 0.6, rounds=10, requests=3),
-    _segment(100, "lists", 0.6, rounds=6, requests=2),
+    _segment(100, "lists", 0.6, rounds=10, requests=1),
     _segment(1, "arrays", 0.25, rounds=20, requests=10),
     _segment(20, "arrays", 0.25, rounds=10, requests=3),
-    _segment(100, "arrays", 0.25, rounds=6, requests=2),
+    _segment(100, "arrays", 0.25, rounds=10, requests=1),
     _segment(20, "floats", 0.6, rounds=8, requests=3),
     _segment(20, "255", 0.6, rounds=8, requests=3),
     _segment(20, "bools", 0.6, rounds=8, requests=3),
     _drawn("floats", 100_000, "an outline of 100,000 vertices, floats", Goal(most=0.6)),
     _drawn("ints", 100_000, "an outline of 100,000 vertices, ints", Goal(most=0.6)),
     _drawn("boxes", 10_000, "10,000 boxes", None),
+    Row("memory-1.5GB", "peak memory of a 1.5 GB body over idle, all processes", "memory",
+        body=partial(of_bytes, 1500 * MB), rounds=2, goal=Goal(most=2.1)),
+    Row("restart", "a killed worker (numpy, pydicom) until another is ready, over interpreter and imports", "restart",
+        package="segment", rounds=12, goal=Goal(most=50)),
+    Row("hold", "/healthz while a predict holds the interpreter for 5 s", "hold", package="misbehave"),
+    Row("abort", "a model that aborts: until the next predict is answered", "abort", package="misbehave", rounds=5),
 )  # fmt: skip
 BY_NAME = {row.name: row for row in ROWS}

@@ -79,9 +79,10 @@ def second_start(package: Path, cache: Path, runs: int) -> dict[str, float]:
         [COMMAND, "env", package, "--cache-dir", cache], stdout=subprocess.PIPE, text=True, check=True
     )
     python = built.stdout.splitlines()[1]
-    serve = [COMMAND, "serve", package, "--cache-dir", cache, "--host", "127.0.0.1", "--port", "0"]
+    serve: list[str | Path] = [COMMAND, "serve", package, "--cache-dir", cache, "--host", "127.0.0.1", "--port", "0"]
     cut = without_network()
-    alone, served = [], []
+    alone: list[float] = []
+    served: list[float] = []
     for run in range(runs + 1):
         for times, command in ((alone, [python, "-I", "-c", ALONE, package]), (served, [*cut, *serve])):
             seconds = seconds_until_ready(command)
@@ -99,7 +100,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=7, help="starts to take the median of")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
-    figures = {}
+    figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         trivial = Path(folder) / "trivial"
         (trivial / ".mdai").mkdir(parents=True)

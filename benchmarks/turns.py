@@ -7,35 +7,58 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.client import Callers, Connection, Request
-from benchmarks.figures import compared
+from benchmarks.figures import flat, ratio, spread
+from benchmarks.processes import cpu_seconds
 from benchmarks.rows import STALL_GOAL, Row
 from benchmarks.servers import SIDES, serving
 from benchmarks.ticker import FORMAT
 
 # Between one side's turn and the other's, for what a server tidies up after its last answer.
 _SETTLE_SECONDS = 0.1
+_FEWEST_ROUNDS = 4
 
 
-def compare(row: Row, folder: Path) -> dict[str, Any]:
-    """What a row of latency or throughput is about: both sides, the ratio, the stalls."""
+def compare(row: Row, folder: Path, seconds: float) -> dict[str, Any]:
+    """What a row of latency or throughput is about: both sides, the ratio, the stalls.
+
+    Ends with the row's rounds, or after so many seconds where there were a few rounds by then.
+    """
     theirs = row.body()
     bodies = {"reference": Request(theirs), "ours": Request(row.own_body() if row.own_body else theirs)}
     rounds: dict[str, list[list[float]]] = {side: [] for side in SIDES}
     with ExitStack() as stack:
-        ports = {
-            side: stack.enter_context(serving(side, row.package, folder, workers=row.workers)).port for side in SIDES
-        }
-        _demand_the_same({side: _warmed_up(row, ports[side], bodies[side]) for side in SIDES})
+        servers = {side: stack.enter_context(serving(side, row.package, folder, workers=row.workers)) for side in SIDES}
+        _demand_the_same({side: _warmed_up(row, servers[side].port, bodies[side]) for side in SIDES})
+        used = {side: cpu_seconds(servers[side].pid) for side in SIDES}
+        end = time.monotonic() + seconds
         gc.disable()
         try:
             for number in range(row.rounds):
+                if number >= _FEWEST_ROUNDS and time.monotonic() > end:
+                    break
                 for side in SIDES if number % 2 else reversed(SIDES):
                     time.sleep(_SETTLE_SECONDS)
-                    rounds[side].append(_turn(row, ports[side], bodies[side]))
+                    rounds[side].append(_turn(row, servers[side].port, bodies[side]))
         finally:
             gc.enable()
-    figures = compared(rounds["reference"], rounds["ours"], "ms" if row.kind == "latency" else "requests/s")
+        used = {side: cpu_seconds(servers[side].pid) - used[side] for side in SIDES}
+    figures = _figures(row, rounds, used)
     return {**figures, "bytes_in": len(bodies["ours"].body), **stalls(row, folder, bodies["ours"])}
+
+
+def _figures(row: Row, rounds: dict[str, list[list[float]]], used: dict[str, float]) -> dict[str, Any]:
+    """Both sides' spread, the ratio, that of the best of each, and what the servers' processes have worked."""
+    values = {side: flat(rounds[side]) for side in SIDES}
+    best = min if row.kind == "latency" else max
+    asked = len(rounds["ours"]) * row.requests
+    return {
+        "unit": "ms" if row.kind == "latency" else "requests/s",
+        "rounds": len(rounds["ours"]),
+        **{side: spread(values[side]) for side in SIDES},
+        "figure": {"of": "ratio", **ratio(rounds["reference"], rounds["ours"])},
+        "ratio_of_best": round(best(values["ours"]) / best(values["reference"]), 3),
+        "cpu_ms_per_request": {side: round(used[side] * 1000 / asked, 3) for side in SIDES},
+    }
 
 
 def _turn(row: Row, port: int, request: Request) -> list[float]:
