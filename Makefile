@@ -8,7 +8,7 @@ OPTIONS ?=
 UPGRADE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-environments chaos chaos-short soak fuzz lint audit serve lock test-build test-image clean
+.PHONY: help demo test test-environments chaos chaos-short soak fuzz benchmark lint audit serve lock test-build test-image clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ soak: $(INSTALLED)  ## The same mix for an hour, with few kills: whether memory 
 
 fuzz: $(INSTALLED) $(VENV)-fuzz/.installed  ## Requests made up from the OpenAPI document by schemathesis; OPTIONS="--seconds 600"
 	@$(BIN)/python -m chaos.openapi $(VENV)-fuzz/bin/schemathesis $(OPTIONS)
+
+benchmark: $(INSTALLED)  ## The service beside the reference's design, every row; OPTIONS="--record" keeps the figures
+	@$(BIN)/python -m benchmarks all $(OPTIONS)
 
 lint: $(INSTALLED)  ## Style, formatting, types and layers
 	$(BIN)/ruff check .

@@ -61,13 +61,14 @@ def _one(side: str, row: Row, folder: Path, request: Request) -> dict[str, float
             answered = time.monotonic()
             time.sleep(BACK_WITHIN_SECONDS)
     peak = max(held for _, held in samples)
-    back = [at - answered for at, held in samples if at >= answered and held <= idle * (1 + BACK_SHARE)]
+    above = [at - answered for at, held in samples if at >= answered and held > idle * (1 + BACK_SHARE)]
+    is_back = samples[-1][1] <= idle * (1 + BACK_SHARE)
     return {
         "idle": idle,
         "peak": peak,
         "after": samples[-1][1],
         "multiple": (peak - idle) / len(request.body),
-        "back_seconds": min(back, default=float("inf")),
+        "back_seconds": max(above, default=0.0) if is_back else float("inf"),
     }
 
 

@@ -15,10 +15,12 @@ def last_recorded() -> dict[str, Any]:
     return rows
 
 
-def merged(path: Path, found: dict[str, Any]) -> dict[str, Any]:
-    """`found`, with the rows that a file has already and this run did not measure."""
+def keep(path: Path, found: dict[str, Any]) -> None:
+    """Write `found` to a file, with the rows that it has already and that are not in `found`."""
+    path.parent.mkdir(exist_ok=True)
     rows = json.loads(path.read_text())["rows"] if path.exists() else {}
-    return {**found, "rows": {**rows, **found["rows"]}}
+    text = json.dumps({**found, "rows": {**rows, **found["rows"]}}, indent=1, ensure_ascii=False)
+    path.write_text(text + "\n")
 
 
 def said(name: str, figures: dict[str, Any], earlier: dict[str, Any]) -> str:

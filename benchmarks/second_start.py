@@ -81,10 +81,11 @@ def second_start(package: Path, cache: Path, runs: int) -> dict[str, float]:
     python = built.stdout.splitlines()[1]
     serve: list[str | Path] = [COMMAND, "serve", package, "--cache-dir", cache, "--host", "127.0.0.1", "--port", "0"]
     cut = without_network()
+    by_itself: list[str | Path] = [python, "-I", "-c", ALONE, package]
     alone: list[float] = []
     served: list[float] = []
     for run in range(runs + 1):
-        for times, command in ((alone, [python, "-I", "-c", ALONE, package]), (served, [*cut, *serve])):
+        for times, command in ((alone, by_itself), (served, [*cut, *serve])):
             seconds = seconds_until_ready(command)
             if run:  # the first one fills the system's own caches
                 times.append(seconds)

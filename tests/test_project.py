@@ -155,6 +155,7 @@ def test_make_without_a_target_lists_the_targets() -> None:
         "chaos-short",
         "soak",
         "fuzz",
+        "benchmark",
         "lint",
         "audit",
         "serve",
