@@ -34,6 +34,7 @@ def bars(title: str, found: Sequence[Bar], most: float, line: float | None = Non
     if line is not None:
         x = _x(line, most)
         parts.append(f'<path d="M{x} {_TOP - 8}V{height - 8}" stroke="{_INK}" stroke-dasharray="3 3"/>')
+        parts.append(f'<text x="{x}" y="{_TOP - 10}" text-anchor="middle" fill="{_INK}">{line:g}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 

@@ -29,7 +29,7 @@ def compare(row: Row, folder: Path, seconds: float) -> dict[str, Any]:
     with ExitStack() as stack:
         servers = {side: stack.enter_context(serving(side, row.package, folder, workers=row.workers)) for side in SIDES}
         _demand_the_same({side: _warmed_up(row, servers[side].port, bodies[side]) for side in SIDES})
-        used = {side: cpu_seconds(servers[side].pid) for side in SIDES}
+        used = dict.fromkeys(SIDES, 0.0)
         end = time.monotonic() + seconds
         gc.disable()
         try:
@@ -37,11 +37,12 @@ def compare(row: Row, folder: Path, seconds: float) -> dict[str, Any]:
                 if number >= _FEWEST_ROUNDS and time.monotonic() > end:
                     break
                 for side in SIDES if number % 2 else reversed(SIDES):
-                    time.sleep(_SETTLE_SECONDS)
+                    used[side] -= cpu_seconds(servers[side].pid)
                     rounds[side].append(_turn(row, servers[side].port, bodies[side]))
+                    time.sleep(_SETTLE_SECONDS)
+                    used[side] += cpu_seconds(servers[side].pid)
         finally:
             gc.enable()
-        used = {side: cpu_seconds(servers[side].pid) - used[side] for side in SIDES}
     figures = _figures(row, rounds, used)
     return {**figures, "bytes_in": len(bodies["ours"].body), **stalls(row, folder, bodies["ours"])}
 
