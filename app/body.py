@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 from python_multipart.multipart import parse_options_header
@@ -37,17 +38,24 @@ _FORM_SLICE = 0.004
 
 def media_type(headers: dict[bytes, bytes]) -> str:
     """The body's media type, one of those that are read. Raises UnsupportedMediaType."""
-    sent = headers.get(b"content-type", b"").decode("latin-1")
-    media = sent.partition(";")[0].strip().lower()
+    media = _media_of(headers.get(b"content-type", b""))
     if media not in MSGPACK_TYPES and media != FORM_TYPE:
         found = f"The body is sent as {visible(media, 100)}" if media else "The request has no Content-Type"
         raise UnsupportedMediaType(f"{found}. {_ACCEPTED}")
-    coding = headers.get(b"content-encoding", b"identity").decode("latin-1").strip().lower()
-    if coding != "identity":
+    if b"content-encoding" in headers and (coding := _word(headers[b"content-encoding"])) != "identity":
         raise UnsupportedMediaType(
             f"The body is sent with Content-Encoding {visible(coding, 100)}. Send it without compression."
         )
     return media
+
+
+@lru_cache(maxsize=16)
+def _media_of(content_type: bytes) -> str:
+    return _word(content_type.partition(b";")[0])
+
+
+def _word(value: bytes) -> str:
+    return value.decode("latin-1").strip().lower()
 
 
 def declared_length(headers: dict[bytes, bytes], max_body: int) -> int:

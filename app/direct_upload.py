@@ -12,7 +12,7 @@ from typing import Any, Protocol
 #: A rest that is shorter comes through the parser in less time.
 WORTH_IT = 64 * 1024
 #: Bytes that are taken in one read at most: a socket that is always full has the loop for as long as 32 of these take.
-_AT_ONCE = 256 * 1024
+_AT_ONCE = 128 * 1024
 
 
 class Reader(Protocol):

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 LINGER_SECONDS = 30.0
 LINGER_IDLE_SECONDS = 2.0
 
+_ACCESS_RECORD = vars(logging.LogRecord(access.name, logging.INFO, "", 0, "%s %s %d", None, None))
 _PROBES = ("/healthz", "/ready")
 _GIVEN_ID = re.compile(rb"[!-~]{1,128}")
 # https://www.w3.org/TR/trace-context/#traceparent-header: version, trace id, parent id, flags; later versions may add.
@@ -265,7 +266,15 @@ def _write_access_line(exchange: Exchange, *, is_known: bool) -> None:
     if exchange.trace_id not in ("", exchange.request_id):
         fields["trace"] = exchange.trace_id
     path = exchange.path if is_known else "(another path)"  # it may name a patient
-    # As access.log would make it: half of what that costs is for what is known here.
-    record = logging.LogRecord(access.name, level, "", 0, "%s %s %d", (exchange.method, path, status), None)
-    record.fields = fields
-    access.handle(record)
+    access.handle(_access_record(level, (exchange.method, path, status), fields))
+
+
+def _access_record(level: int, words: tuple[str, str, int], fields: dict[str, object]) -> logging.LogRecord:
+    """As access.log would make it: most of what that costs is for what is known here, and the same each time."""
+    record = logging.LogRecord.__new__(logging.LogRecord)
+    now = time.time()
+    record.__dict__.update(_ACCESS_RECORD)
+    record.levelno, record.levelname = level, logging.getLevelName(level)
+    record.created, record.msecs = now, int(now % 1 * 1000) + 0.0
+    record.args, record.fields = words, fields
+    return record

@@ -26,6 +26,7 @@ from starlette.types import Message, Receive, Scope, Send
 from app.about import SERVICE, service_version
 from app.exchange import Exchange
 from app.metrics import stages_of
+from app.problems import Headers
 
 #: How long the end of the service waits for the last spans to be taken.
 _LAST_SPANS_SECONDS = 1.0
@@ -50,6 +51,10 @@ class TracedExchange(Exchange):
 
     def taken_by(self, worker: int) -> None:
         self.worker, self.taken_at = worker, time.perf_counter()
+
+    async def answer(self, status: int, headers: Headers, body: bytes) -> None:
+        self.answered_at = time.perf_counter()
+        await super().answer(status, headers, body)
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":

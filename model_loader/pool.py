@@ -150,8 +150,9 @@ class WorkerPool:
         """The state that `describe` and `check_ready` tell of."""
         if self._stopping:
             return PoolState.STOPPING
-        if any(slot.serving for slot in self._slots):
-            return PoolState.READY
+        for slot in self._slots:  # asked several times for each request
+            if slot.serving:
+                return PoolState.READY
         if self._failure is not None:
             return PoolState.FAILED
         return PoolState.STARTING if self._slots else PoolState.PREPARING

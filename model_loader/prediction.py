@@ -24,7 +24,7 @@ class LoadedInputs(Protocol):
         """It does no longer."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class PredictRequest:
     """One request: its body as msgpack in a shared buffer, the form of the answer, an id for the logs.
 

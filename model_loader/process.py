@@ -26,7 +26,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -96,8 +96,7 @@ def _nothing() -> None:
     """Nobody wants to know."""
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What the worker says of a prediction, and the buffer where it lies: whoever gets it closes that."""
 
     done: Done

@@ -19,6 +19,8 @@ LARGEST_ORDINARY = 1 << 18
 
 ODD = (msgspec.MsgspecError, InterfaceError, ValueError, LookupError, RecursionError)
 
+_FILES_IN_A_STEP = 50
+
 #: Of the header of bytes, by its first byte.
 _HEADERS = {0xC4: 2, 0xC5: 3, 0xC6: 5}
 #: A value of one file lies inside a map, a list and a map.
@@ -39,13 +41,14 @@ def pairs(packed: memoryview) -> dict[str, memoryview]:
 
 
 def file_sizes(packed: memoryview, max_files: int) -> Steps[list[int]]:
-    """Of the content of each in a list of files, without groups and paths; a step for each file."""
+    """Of the content of each in a list of files, without groups and paths; a step for each few of them."""
     if KINDS[packed[0]] != "list" or not 0 < length_of_list(packed) <= min(max_files, len(packed) // _SMALLEST_FILE):
         raise ValueError
-    sizes = []
+    sizes: list[int] = []
     for file in _ELEMENTS.decode(packed):
+        if len(sizes) % _FILES_IN_A_STEP == _FILES_IN_A_STEP - 1:
+            yield
         sizes.append(_content_size(pairs(memoryview(file))))
-        yield
     return sizes
 
 

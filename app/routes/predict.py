@@ -35,7 +35,6 @@ PATHS = ("/predict", "/inference")
 model_log = logging.getLogger("model")
 
 _CHUNK = 512 * 1024
-_SMALL = 64 * 1024
 _MEDIA = {"msgpack": b"application/msgpack", "json": b"application/json"}
 _LONGEST_WARNINGS = 2000
 
@@ -130,14 +129,14 @@ class PredictRoute:
 
 
 async def _summary_of(body: SharedBuffer) -> RequestSummary:
-    if body.size <= _SMALL:  # reading is cheaper than mapping
-        return await read_request_in_slices(body.read(0, body.size))
+    if body.small is not None:
+        return await read_request_in_slices(bytes(body.small))
     with body.mapped() as view:
         return await read_request_in_slices(view)
 
 
 def _server_timing(seconds: dict[str, float]) -> bytes:
-    return ", ".join(f"{name};dur={value * 1000:.2f}" for name, value in seconds.items()).encode("ascii")
+    return ", ".join([f"{name};dur={value * 1000:.2f}" for name, value in seconds.items()]).encode("ascii")
 
 
 def _tell_doubts(exchange: Exchange, doubts: tuple[str, ...]) -> None:
