@@ -75,11 +75,13 @@ def held_by(pid: int) -> int:
     """Bytes of a process's own memory and of the shared memory that it has open, mapped or not."""
     status = Path(f"/proc/{pid}/status").read_text()
     held = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon:"))
+    shared = {}
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(OSError):  # closed meanwhile
             if str(entry.readlink()).startswith("/memfd:"):
-                held += entry.stat().st_blocks * 512
-    return held
+                status_of = entry.stat()
+                shared[status_of.st_ino] = status_of.st_blocks * 512  # what is mapped has two descriptors
+    return held + sum(shared.values())
 
 
 @contextmanager
