@@ -28,9 +28,9 @@ from app.routes.load_files import LOAD_FILES, LoadFilesRoute
 from app.routes.metrics import metrics_routes
 from app.routes.predict import PATHS, PredictRoute
 from app.security_headers import DocsPolicy
+from app.served import Served
 from app.settings import Settings
 from model_loader.memory_file import WarmFiles, most_kept
-from model_loader.package import ModelPackage
 
 _PREDICTS = [path.strip("/") for path in PATHS]
 
@@ -38,13 +38,13 @@ _PREDICTS = [path.strip("/") for path in PATHS]
 def create_app(
     settings: Settings,
     predictor: Predictor,
-    package: ModelPackage,
+    served: Served,
     folder: Path,
     *,
     keys: ApiKeys | None = None,
     tracing: Tracing | None = None,
 ) -> FrontDoor:
-    """The ASGI application that serves `package` with the workers of `predictor`.
+    """The ASGI application that serves what is `served` with the workers of `predictor`.
 
     Files that are loaded ahead of their requests lie in `folder`, which is made when there are any.
 
@@ -69,7 +69,7 @@ def create_app(
 
     keys = api_keys(settings) if keys is None else keys
     app = FastAPIOffline(
-        title=package.name,
+        title=served.package.name,
         version=service_version(),
         description=f"An MD.ai model package, served by {SERVICE}. Independent of MD.ai.",
         redoc_url=None,
@@ -80,7 +80,7 @@ def create_app(
     routers = [
         health_routes(predictor, hide_tracebacks=settings.hide_tracebacks, for_everybody=bool(keys)),
         metrics_routes(predictor, metrics),
-        info_routes(predictor, settings, package),
+        info_routes(predictor, settings, served),
     ]
     for router in routers:
         app.include_router(router)
@@ -92,7 +92,7 @@ def create_app(
 
     loaded = LoadedFiles(folder, settings.load_files_quota, settings.load_files_age)
     budget = BodyBudget(settings.max_queue_bytes, predictor.expected_wait)
-    predict = PredictRoute(predictor, settings, package, loaded, budget, bodies)
+    predict = PredictRoute(predictor, settings, served, loaded, budget, bodies)
     load_files = LoadFilesRoute(loaded, settings, budget, bodies)
     direct: dict[str, Callable[[Exchange], Awaitable[None]]] = {**dict.fromkeys(PATHS, predict), LOAD_FILES: load_files}
     direct |= {f"{path}/": route for path, route in direct.items()}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from app.served import Served
 from model_loader.package import ModelPackage
 from model_loader.pool import Launch, Prepare, WorkerPool
 from model_loader.watching import Look, changes, look_at
@@ -31,12 +32,12 @@ class Watched:
 
 
 def reopening(
-    first: ModelPackage,
+    served: Served,
     scratch: Path,
     reopen: Callable[[], ModelPackage],
     prepare: Callable[[ModelPackage], Prepare],
 ) -> Prepare:
-    """Prepares `first`, and each later time what the package then is. Raises PackageError where it cannot be served.
+    """Prepares what is `served`, and each later time what that then becomes. Raises PackageError where it cannot be.
 
     What an archive was unpacked into, below `scratch`, is deleted two openings later: until then a worker of it may
     still predict.
@@ -44,11 +45,12 @@ def reopening(
     opened: list[ModelPackage] = []
 
     async def prepare_anew(progress: Callable[[str], None]) -> Launch:
-        package = await asyncio.to_thread(reopen) if opened else first
+        package = await asyncio.to_thread(reopen) if opened else served.package
         for warning in package.warnings if opened else ():
             if warning not in opened[-1].warnings:
                 log.warning("%s", warning)
         opened.append(package)
+        served.package = package
         if len(opened) > 2:
             await asyncio.to_thread(_forget, opened.pop(0).root, scratch)
         return await prepare(package)(progress)

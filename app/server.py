@@ -14,10 +14,10 @@ import uvicorn
 from app.access import Access
 from app.application import create_app
 from app.protocol import http_protocol
+from app.served import Served
 from app.settings import Settings
 from app.signals import handling
 from app.tracing import tracing_asked_for
-from model_loader.package import ModelPackage
 from model_loader.pool import WorkerPool
 
 #: After the grace, for workers to be ended and clients to take their answers.
@@ -64,13 +64,13 @@ class _Config(uvicorn.Config):
         self.ssl = self.tls
 
 
-def http_server(settings: Settings, access: Access, pool: WorkerPool, package: ModelPackage, files: Path) -> Server:
+def http_server(settings: Settings, access: Access, pool: WorkerPool, served: Served, files: Path) -> Server:
     """What answers, with `serve(sockets=[listener])` on the main thread, until a signal ends it.
 
     `files` is the folder for those that are loaded ahead of their requests.
     """
     config = _Config(
-        create_app(settings, pool, package, files, keys=access.keys, tracing=tracing_asked_for(os.environ)),
+        create_app(settings, pool, served, files, keys=access.keys, tracing=tracing_asked_for(os.environ)),
         lifespan="on",
         ws="none",
         http=http_protocol(settings.read_timeout),

@@ -19,6 +19,7 @@ import uvloop
 from app import logs
 from app.cli import fail
 from app.reloading import Watched, reloading, reopening
+from app.served import Served
 from app.settings import Settings, SettingsError, load_settings, stray_variables
 from app.signals import handling
 from model_loader.devices import DevicePlan, builds_for_gpu, plan_devices
@@ -50,6 +51,7 @@ def run_server(source: Path, options: Mapping[str, Any]) -> None:
         package = opened(source, run, settings)
         if package.version is not None:
             log.info("%s", _export_line(package))
+        served = Served(package)
         choose_devices = _devices(package, settings)
         for warning in (*stray_variables(), *access.doubts, *package.warnings, *_ignored(package, settings)):
             log.warning("%s", warning)
@@ -60,7 +62,7 @@ def run_server(source: Path, options: Mapping[str, Any]) -> None:
                     " privileges, has it run as that one."
                 )
             pool = WorkerPool(
-                _preparation(source, package, request, choose_devices, run, settings, user),
+                _preparation(source, served, request, choose_devices, run, settings, user),
                 PoolLimits(
                     startup_timeout=settings.startup_timeout,
                     predict_timeout=settings.predict_timeout,
@@ -71,19 +73,20 @@ def run_server(source: Path, options: Mapping[str, Any]) -> None:
                 upkeep=Upkeep(settings.spare_workers, settings.max_requests_per_worker, settings.worker_memory),
             )
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_serve(settings, access, pool, package, listener, watched, run.path / "loaded"))
+                runner.run(_serve(settings, access, pool, served, listener, watched, run.path / "loaded"))
             log.info("stopped")
 
 
 def _preparation(
     source: Path,
-    package: ModelPackage,
+    served: Served,
     request: EnvironmentRequest,
     choose_devices: Callable[[], DevicePlan],
     run: RunFolder,
     settings: Settings,
     user: WorkerUser | None,
 ) -> Prepare:
+    package = served.package
     if not settings.reload:
         return preparation(package, request, choose_devices, run, settings.cache_dir, user=user)
 
@@ -91,14 +94,14 @@ def _preparation(
         chosen = choose_devices if changed is package else _devices(changed, settings)
         return preparation(changed, request, chosen, run, settings.cache_dir, home_of=package, user=user)
 
-    return reopening(package, run.scratch, lambda: open_as_set(source, run, settings), prepare)
+    return reopening(served, run.scratch, lambda: open_as_set(source, run, settings), prepare)
 
 
 async def _serve(
     settings: Settings,
     access: "Access",
     pool: WorkerPool,
-    package: ModelPackage,
+    served: Served,
     listener: socket.socket,
     watched: Watched | None,
     files: Path,
@@ -108,11 +111,13 @@ async def _serve(
     with _stoppable() as hand_over:
         try:
             await pool.start()
-            server = await asyncio.to_thread(_http_server, settings, access, pool, package, files)
+            server = await asyncio.to_thread(_http_server, settings, access, pool, served, files)
             hand_over(server)
             listener.listen()  # whoever reads the next line may connect
             scheme = "https" if settings.tls_cert else "http"
-            log.info("serving %s on %s://%s:%d", package.name, scheme, f"[{host}]" if ":" in host else host, port)
+            log.info(
+                "serving %s on %s://%s:%d", served.package.name, scheme, f"[{host}]" if ":" in host else host, port
+            )
             async with reloading(pool, watched):
                 await server.serve(sockets=[listener])
         except asyncio.CancelledError:  # it was told to stop before it could answer
@@ -121,12 +126,10 @@ async def _serve(
             await pool.stop(0)
 
 
-def _http_server(
-    settings: Settings, access: "Access", pool: WorkerPool, package: ModelPackage, files: Path
-) -> "Server":
+def _http_server(settings: Settings, access: "Access", pool: WorkerPool, served: Served, files: Path) -> "Server":
     from app.server import http_server  # slow to import, and not needed where something is wrong
 
-    server = http_server(settings, access, pool, package, files)
+    server = http_server(settings, access, pool, served, files)
     gc.freeze()  # what is loaded stays: no search for garbage need look at it again
     gc.enable()
     return server

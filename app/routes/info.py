@@ -12,6 +12,7 @@ from starlette.responses import PlainTextResponse
 from app.about import API_VERSION, SERVICE, own_url, service_version
 from app.hidden import without_the_models_words
 from app.predictor import Predictor
+from app.served import Served
 from app.settings import Settings
 from model_loader.errors import NotReady
 from model_loader.package import ModelPackage
@@ -88,7 +89,7 @@ class Info(BaseModel):
     limits: Limits
 
 
-def info_routes(predictor: Predictor, settings: Settings, package: ModelPackage) -> APIRouter:
+def info_routes(predictor: Predictor, settings: Settings, served: Served) -> APIRouter:
     """`/version`, `/info` and `/`."""
     router = APIRouter(tags=["information"])
     started_at = time.monotonic()
@@ -106,7 +107,7 @@ def info_routes(predictor: Predictor, settings: Settings, package: ModelPackage)
     @router.get("/info", summary="Facts", response_description="The model, its environment and its workers.")
     async def info() -> Info:
         """The model, its digest and environment, the workers and devices, and the limits."""
-        facts = predictor.describe()
+        facts, package = predictor.describe(), served.package
         # Reads the whole package when it is asked for before the workers were.
         digest = await asyncio.to_thread(lambda: package.digest)
         return Info(
@@ -131,7 +132,7 @@ def info_routes(predictor: Predictor, settings: Settings, package: ModelPackage)
     @router.get("/", response_class=PlainTextResponse, include_in_schema=False)
     async def first_page(request: Request) -> PlainTextResponse:
         host = request.headers.get("host", "").encode("latin-1")
-        return PlainTextResponse(_first_page(package.name, own_url(request.scope["scheme"], host)))
+        return PlainTextResponse(_first_page(served.package.name, own_url(request.scope["scheme"], host)))
 
     return router
 

@@ -14,7 +14,7 @@ from app.body import UploadLimits, declared_length, media_type, receive_body
 from app.body_budget import BodyBudget, BodyShare
 from app.exchange import Exchange
 from app.hangup import UntilHangUp
-from app.interface.labels import packaged_label_classes
+from app.interface.labels import LabelClass, packaged_label_classes
 from app.interface.outputs import judge_in_slices
 from app.interface.request import RequestSummary, read_request_in_slices
 from app.loaded_files import LoadedFiles, TakenFiles
@@ -22,11 +22,11 @@ from app.patience import Patience
 from app.predictor import Prediction, Predictor
 from app.problems import Headers
 from app.refusals import ClientGone
+from app.served import Served
 from app.settings import Settings
 from app.time_limit import time_limit
 from model_loader.errors import PredictFailed
 from model_loader.memory_file import WarmFiles
-from model_loader.package import ModelPackage
 from model_loader.prediction import Accept, PredictRequest
 from model_loader.shared_buffer import SharedBuffer
 
@@ -46,7 +46,7 @@ class PredictRoute:
         self,
         predictor: Predictor,
         settings: Settings,
-        package: ModelPackage,
+        served: Served,
         loaded: LoadedFiles,
         budget: BodyBudget,
         bodies: WarmFiles,
@@ -57,7 +57,9 @@ class PredictRoute:
         self._upload_limits = UploadLimits.of(settings)
         self._budget = budget
         self._bodies = bodies
-        self._packaged = packaged_label_classes(package.label_classes)
+        self._served = served
+        self._package = served.package
+        self._packaged = packaged_label_classes(served.package.label_classes)
 
     async def __call__(self, exchange: Exchange) -> None:
         if exchange.method != "POST":
@@ -86,12 +88,18 @@ class PredictRoute:
         predicted_at = time.perf_counter()
         exchange.timings |= prediction.timings
         # What the model saw: the worker gives a request that brings none those of the package.
-        classes = summary.label_classes if summary.has_label_classes else self._packaged
+        classes = summary.label_classes if summary.has_label_classes else self._packaged_classes()
         doubts = await judge_in_slices(prediction.skeleton, classes, strict=self._settings.strict)
         _tell_doubts(exchange, doubts)
         exchange.timings["judge"] = time.perf_counter() - predicted_at
         headers = [(b"content-type", _MEDIA[form]), (b"server-timing", _server_timing(exchange.timings))]
         await self._respond(exchange, prediction, headers + _told(summary.warnings + doubts))
+
+    def _packaged_classes(self) -> tuple[LabelClass, ...]:
+        if self._package is not self._served.package:
+            self._package = self._served.package
+            self._packaged = packaged_label_classes(self._package.label_classes)
+        return self._packaged
 
     async def _files_named_in(self, summary: RequestSummary) -> TakenFiles | nullcontext[None]:
         """Those that were loaded ahead, or none where the request names none."""

@@ -18,6 +18,7 @@ import uvicorn
 from app.application import create_app
 from app.exchange import FrontDoor, Tracing
 from app.protocol import http_protocol
+from app.served import Served
 from app.settings import Settings
 from model_loader.config import ModelConfig
 from model_loader.package import ModelPackage
@@ -130,7 +131,7 @@ def make_app(pool: FakePool, package: ModelPackage, tmp_path: Path) -> Callable[
     """The application, with options, and with another package where one is given."""
 
     def make(*, package: ModelPackage = package, tracing: Tracing | None = None, **options: Any) -> FrontDoor:
-        return create_app(Settings(**options), pool, package, tmp_path / "loaded", tracing=tracing)
+        return create_app(Settings(**options), pool, Served(package), tmp_path / "loaded", tracing=tracing)
 
     return make
 

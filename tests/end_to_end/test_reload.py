@@ -49,9 +49,10 @@ def test_an_edit_is_served_an_error_is_shown_and_its_correction_is_tried_at_once
     service.wait_for_line("This is tried again")
     assert "config.yaml" in service.get("/ready").text
     service.lines.clear()
-    (folder / ".mdai/config.yaml").write_text("base_image: py311\n")
+    (folder / ".mdai/config.yaml").write_text("base_image: py311\nenv:\n  COLOUR: red\n")
     service.wait_until_ready()
     facts = service.get("/info").json()
+    assert facts["model"]["config"]["env"] == ["COLOUR"], "it tells of the package as it is now"
     assert facts["restarts_by_cause"]["reload"] >= 2
     assert facts["restarts_by_cause"]["failed_start"] >= 1
     assert os.listdir(home) == homes, "an edit does not take away what the model has downloaded"  # noqa: PTH208
