@@ -67,7 +67,8 @@ class MemoryFile:
         Raises OSError when memory is exhausted.
         """
         if self._mapping is None or len(self._mapping) < size:
-            self._close(self._mapping)
+            former, self._mapping = self._mapping, None  # and None it stays where memory is exhausted
+            _unmap(former)
             self._mapping = mmap.mmap(self.fd, 0)
         return self._mapping
 
@@ -80,7 +81,8 @@ class MemoryFile:
             return memoryview(self.whole(offset + size))[offset : offset + size]
         start = offset - offset % _WINDOW
         if self._window is None or self._window_at != start:
-            self._close(self._window)
+            former, self._window = self._window, None
+            _unmap(former)
             self._window = mmap.mmap(self.fd, min(_WINDOW, self.length - start), offset=start)
             self._window_at = start
         return memoryview(self._window)[offset - start : offset - start + size]
@@ -105,17 +107,11 @@ class MemoryFile:
         descriptor, self.fd = self.fd, -1
         if descriptor < 0:
             return
-        self._close(self._mapping)
-        self._close(self._window)
+        _unmap(self._mapping)
+        _unmap(self._window)
         if self._is_emptied:
             os.ftruncate(descriptor, 0)
         os.close(descriptor)
-
-    @staticmethod
-    def _close(mapping: mmap.mmap | None) -> None:
-        if mapping is not None:
-            with suppress(BufferError):  # an error's traceback holds a part of it: it ends with that
-                mapping.close()
 
     def __del__(self) -> None:
         # No thread from here: this may run wherever memory is collected, inside the starting of a thread too.
@@ -197,6 +193,12 @@ class WarmFiles:
 def most_kept() -> int:
     """Bytes of `WarmFiles` for a service: a sixteenth of the memory that this process may use, 512 MiB at most."""
     return min(_MOST_KEPT, available_memory() // _SHARE_KEPT)
+
+
+def _unmap(mapping: mmap.mmap | None) -> None:
+    if mapping is not None:
+        with suppress(BufferError):  # an error's traceback holds a part of it: it ends with that
+            mapping.close()
 
 
 def _length(entry: tuple[float, int, MemoryFile]) -> int:

@@ -432,6 +432,7 @@ class WorkerProcess:
         if not is_loading:
             self.state = WorkerState.READY
         if failure is not None:
+            self._recover_response(is_sound=failure.kind != wire.ERROR_OUTPUT)
             self._fail(kinds[failure.kind](failure.text, traceback=failure.traceback))
         elif reply.done is not None:
             self._answer_with(reply.done)
@@ -453,10 +454,22 @@ class WorkerProcess:
         if done.small or self._response is None:
             buffer = SharedBuffer.create()
             buffer.write(done.small)
+            self._recover_response(is_sound=True)
             return buffer
         buffer, self._response = self._response, None
         buffer.is_held_elsewhere = False
         return buffer
+
+    def _recover_response(self, *, is_sound: bool) -> None:
+        """No answer came to lie in the buffer that was lent: while it is idle, the worker keeps an empty one at most.
+
+        One that is not `is_sound` could not be written to. The package may have closed it: the worker gets another.
+        """
+        response = self._response
+        if response is not None and (response.takes_memory or not is_sound):
+            response.is_held_elsewhere = not is_sound
+            response.close()
+            self._response = None
 
     def _free(self) -> None:
         """The worker uses nothing of the request's any more, or is about to end."""

@@ -57,6 +57,11 @@ class SharedBuffer:
         """What tells its file from others, whichever buffer it serves. Raises as `fd` does."""
         return self._in_file().number
 
+    @property
+    def takes_memory(self) -> bool:
+        """Whether its file has bytes, those of earlier requests included."""
+        return self._file is not None and self._file.length > 0
+
     def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Append `chunk`. Raises OSError when memory or descriptors are exhausted."""
         small = self.small

@@ -1,9 +1,11 @@
 """Files in memory: kept for the next request within a bound, given back when nobody uses them."""
 
 import asyncio
+import errno
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -169,6 +171,34 @@ def test_a_long_file_is_written_through_windows_and_read_as_a_whole(monkeypatch:
         assert os.pread(file.fd, size + 1, 0) == content
         with memoryview(file.whole(size)) as view:
             assert view == content
+    finally:
+        file.close()
+
+
+def test_a_file_is_of_use_again_after_it_could_not_be_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    part = mmap.ALLOCATIONGRANULARITY
+    monkeypatch.setattr(memory_file, "_MAPPED_WHOLE", part)
+    monkeypatch.setattr(memory_file, "_WINDOW", part)
+    file = file_of(part)
+    maps = mmap.mmap
+
+    def no_memory(*_arguments: Any, **_options: Any) -> Any:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    def fails(call: Callable[..., Any], *arguments: int) -> None:
+        monkeypatch.setattr(mmap, "mmap", no_memory)
+        with pytest.raises(OSError, match="allocate"):
+            call(*arguments)
+        monkeypatch.setattr(mmap, "mmap", maps)
+
+    try:
+        file.whole(part)
+        file.expect(3 * part)
+        fails(file.whole, 3 * part)
+        assert len(file.whole(3 * part)) == 3 * part
+        file.window(0, 1).release()
+        fails(file.window, part, 1)
+        assert len(file.window(0, 1)) == 1
     finally:
         file.close()
 

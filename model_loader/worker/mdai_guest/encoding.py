@@ -311,7 +311,7 @@ class Sink:
             try:
                 written = os.pwrite(self._descriptor(), view[offset:], self._written)
             except OSError as error:
-                raise NoRoom("the response cannot be stored: %s" % error) from error
+                raise NoRoom("the response cannot be stored: %s" % (error.strerror or error)) from error
             offset += written
             self._written += written
 

@@ -91,6 +91,7 @@ class Host:
         """
         if self.outputs is not None:
             self.outputs = None
+            self.end_if_forked()
             self.streams.mend()
 
     def load(self, message, descriptors):
@@ -122,10 +123,7 @@ class Host:
             self.response = Response(number, streams.to_high(descriptors.pop()))
         if descriptors:
             self.request = streams.to_high(descriptors.pop())
-        try:
-            return self.answer(message)
-        finally:
-            self.forget_request()
+        return self.answer(message)
 
     def forget_request(self):
         if self.request is not None:
@@ -163,7 +161,7 @@ class Host:
         except self.encoding.TooLong as error:
             return error_of(wire.ERROR_OUTPUT, "%s. Return less at once, or raise it." % error)
         except self.encoding.NoRoom as error:
-            return error_of(wire.ERROR_OUTPUT, "%s. Return less at once, or give the service more memory." % error)
+            return error_of(wire.ERROR_OUTPUT, "%s. %s" % (error, _what_helps(error.__cause__)))
         except MemoryError:
             raise
         except BaseException as error:  # the same, in the list itself
@@ -206,8 +204,11 @@ class Host:
         if self.request is None:
             data = self.unpacked(message["body"])
         else:
-            with mmap.mmap(self.request, message["size"], access=mmap.ACCESS_READ) as mapping:
-                data = self.unpacked(mapping)
+            try:
+                with mmap.mmap(self.request, message["size"], access=mmap.ACCESS_READ) as mapping:
+                    data = self.unpacked(mapping)
+            finally:  # not later: the package may close it, and open a file of its own under its number
+                self.forget_request()
         return request.adapt(data, self.default_label_classes, message["folder"])
 
     def unpacked(self, body):
@@ -236,8 +237,14 @@ class Response:
     def checked(self):
         """The descriptor. Raises OSError where it is not the buffer any more."""
         if not self.is_there():
-            raise OSError(errno.EBADF, "the package closed the descriptor of its answers")
+            raise OSError(errno.EBADF, "the package closed a descriptor that it did not open, and answers went there")
         return self.descriptor
+
+
+def _what_helps(error):
+    if isinstance(error, OSError) and error.errno == errno.EBADF:
+        return "The next answer gets another; have the package close only what it opened."
+    return "Return less at once, or give the service more memory."
 
 
 def _last_words(error):
