@@ -31,6 +31,8 @@ _MAPPED_WHOLE, _WINDOW = 256 << 20, 32 << 20
 #: A file is kept for so many seconds after its last use.
 KEPT_SECONDS = 5.0
 _MOST_KEPT, _SHARE_KEPT = 512 << 20, 16
+#: A file is used for what needs half of it, or so many bytes less than it has.
+_SPARE = 1 << 20
 _CAN_SEAL = hasattr(os, "memfd_create") and hasattr(fcntl, "F_ADD_SEALS")
 _numbers = itertools.count(1)
 
@@ -132,12 +134,19 @@ class WarmFiles:
         self._bytes = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    def take(self, size: int = 0) -> MemoryFile:
-        """The shortest that has `size` bytes, else the longest, else a new one. Raises OSError when there is none."""
-        if not self._waiting:
+    def take(self, size: int | None = None) -> MemoryFile:
+        """The shortest that has `size` bytes, else the longest that has fewer, else a new one; None: the shortest.
+
+        None is taken that is much longer, or those who need little would hold what others have left, and that is as
+        much as ever was here, again and again. Raises OSError when there is no new one.
+        """
+        usable = self._waiting
+        if size is not None:
+            usable = [entry for entry in usable if entry[1] <= size + max(size, _SPARE)]
+        if not usable:
             return MemoryFile(sealed=self._sealed)
-        fitting = [entry for entry in self._waiting if entry[1] >= size]
-        entry = min(fitting, key=_length) if fitting else max(self._waiting, key=_length)
+        fitting = [entry for entry in usable if entry[1] >= (size or 0)]
+        entry = min(fitting, key=_length) if fitting else max(usable, key=_length)
         self._waiting.remove(entry)
         self._bytes -= entry[1]
         return entry[2]

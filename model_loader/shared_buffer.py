@@ -23,19 +23,21 @@ class SharedBuffer:
 
     `size` counts what was written here; bytes that a worker wrote are not counted, it reports their number itself.
     `is_held_elsewhere` is true while somebody else, as a worker, may use it: closed meanwhile, its file is not kept.
+    `likely` bytes are going to be written, as far as is known.
     """
 
-    def __init__(self, warm: WarmFiles | None = None) -> None:
+    def __init__(self, warm: WarmFiles | None = None, likely: int = 0) -> None:
         self.size = 0
         self.is_held_elsewhere = False
         self._warm = warm
+        self._likely = likely
         self._small: bytearray | None = bytearray()
         self._file: MemoryFile | None = None
 
     @classmethod
-    def create(cls, warm: WarmFiles | None = None) -> "SharedBuffer":
+    def create(cls, warm: WarmFiles | None = None, likely: int = 0) -> "SharedBuffer":
         """A new, empty buffer."""
-        return cls(warm)
+        return cls(warm, likely)
 
     @property
     def small(self) -> bytearray | None:
@@ -126,10 +128,12 @@ class SharedBuffer:
         else:
             self._warm.give(file)
 
-    def _in_file(self, size: int = 0) -> MemoryFile:
-        """The file, with what there was written into it; `size` bytes are likely to come to lie there."""
+    def _in_file(self, size: int | None = None) -> MemoryFile:
+        """The file, with what there was written into it; `size` bytes come to lie there, or more."""
         small = self.small
         if self._file is None:
+            if size is not None:
+                size = max(size, self._likely)
             self._file = self._warm.take(size) if self._warm is not None else MemoryFile(sealed=True)
             if small:
                 os.pwrite(self._file.fd, small, 0)

@@ -63,13 +63,34 @@ def test_a_file_is_used_again_and_each_has_a_number_of_its_own() -> None:
 def test_the_shortest_that_is_long_enough_is_taken_and_else_the_longest() -> None:
     def scenario() -> None:
         warm = WarmFiles(100 * MIB, sealed=True)
-        lengths = {size: file_of(size * MIB) for size in (3, 1, 7)}
+        lengths = {size: file_of(size * MIB) for size in (3, 1, 4)}
         for file in lengths.values():
             warm.give(file)
-        for wanted, expected in ((2, 3), (2, 7), (2, 1)):
+        for wanted, expected in ((2, 3), (2, 4), (2, 1)):
             taken = warm.take(wanted * MIB)
             assert taken is lengths[expected]
             taken.close()
+        warm.close()
+
+    on_a_loop(scenario)
+
+
+def test_who_needs_little_is_not_given_much() -> None:
+    """Small requests that take their time would each hold what a large one has left."""
+
+    def scenario() -> None:
+        warm = WarmFiles(100 * MIB, sealed=True)
+        long = file_of(50 * MIB)
+        warm.give(long)
+        small = warm.take(MIB // 10)
+        assert small is not long
+        warm.give(small)
+        assert warm.take(MIB // 10) is small
+        assert warm.take(25 * MIB) is long
+        warm.give(long)
+        assert warm.take() is long, "of an answer nobody knows how long it will be"
+        long.close()
+        small.close()
         warm.close()
 
     on_a_loop(scenario)

@@ -159,6 +159,21 @@ def test_bytes_are_written_where_they_are_going_to_lie() -> None:
         assert buffer.read(0, 10) == b"headabcdef"
 
 
+def test_a_body_that_says_its_length_gets_a_file_of_that_length_however_it_is_written() -> None:
+    async def scenario() -> None:
+        warm = WarmFiles(100 << 20, sealed=True)
+        numbers = []
+        for likely in (10 << 20, 10 << 20, 0, 10 << 20):
+            with SharedBuffer.create(warm, likely) as buffer:
+                buffer.write(b"x" * (SMALL + 1))
+                numbers.append(buffer.number)
+                buffer.expect(likely)
+        assert numbers[0] == numbers[1] == numbers[3] != numbers[2]
+        warm.close()
+
+    asyncio.run(scenario())
+
+
 def test_a_file_is_used_again_unless_somebody_else_may_still_use_it() -> None:
     async def scenario() -> None:
         warm = WarmFiles(1 << 20, sealed=True)
