@@ -13,6 +13,8 @@ from typing import Any, Protocol
 WORTH_IT = 64 * 1024
 #: Bytes that are taken in one read at most: a socket that is always full has the loop for as long as 32 of these take.
 _AT_ONCE = 128 * 1024
+#: Bytes that are taken and forgotten where there is no room for them.
+_LOST = 1024
 
 
 class Reader(Protocol):
@@ -48,6 +50,7 @@ class DirectUpload(asyncio.BufferedProtocol):
         self._left = size
         self._room = room
         self._arrived = arrived
+        self._failure: Exception | None = None
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -64,13 +67,18 @@ class DirectUpload(asyncio.BufferedProtocol):
             self._http.take_back(is_whole=self.is_whole)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        try:
-            return self._room(min(self._left, _AT_ONCE))
-        except Exception as error:
-            self._end(error)
-            raise
+        if self._failure is None:
+            try:
+                return self._room(min(self._left, _AT_ONCE))
+            except Exception as error:  # noqa: BLE001 (raised where the upload is awaited)
+                self._failure = error
+        # libuv is about to read: to pause it now is the end of this process, and to raise that of the connection.
+        return memoryview(bytearray(_LOST))
 
     def buffer_updated(self, nbytes: int) -> None:
+        if self._failure is not None:
+            self._end(self._failure)
+            return
         self._left -= nbytes
         try:
             self._arrived(nbytes)

@@ -82,7 +82,7 @@ class MemoryFile:
         if self.length <= _MAPPED_WHOLE:
             return memoryview(self.whole(offset + size))[offset : offset + size]
         start = offset - offset % _WINDOW
-        if self._window is None or self._window_at != start:
+        if self._window is None or self._window_at != start or len(self._window) <= offset - start:
             former, self._window = self._window, None
             _unmap(former)
             self._window = mmap.mmap(self.fd, min(_WINDOW, self.length - start), offset=start)

@@ -1,6 +1,7 @@
 """Long bodies, which come straight from the socket, over connections of every kind."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import socket
@@ -12,6 +13,7 @@ import msgpack
 import pytest
 
 from app import direct_upload
+from model_loader.shared_buffer import SharedBuffer
 from tests.app.sockets import answer_on, connected, head, is_closed, wait_until
 
 Serve = Callable[..., SimpleNamespace]
@@ -128,6 +130,26 @@ def test_a_client_that_stops_in_the_middle_of_a_long_body_is_told_so(
         assert "Nothing arrived for 0.2 seconds in the middle of the body, after 1,000,000 bytes" in text
     assert uploads
     assert all(is_closed(buffer) for buffer in live_buffers)
+
+
+def test_a_body_that_memory_does_not_suffice_for_is_answered(
+    serve: Serve, pool: Any, uploads: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room, rooms = SharedBuffer.room, iter(range(3))
+
+    def exhausted(buffer: SharedBuffer, size: int) -> memoryview:
+        if next(rooms, None) is None:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        return room(buffer, min(size, 50_000))
+
+    monkeypatch.setattr(SharedBuffer, "room", exhausted)
+    server = serve()
+    with connected(server) as client:
+        post(client, LONG)
+        status, text = answer_on(client)
+        assert (status, "cannot hold the body (Cannot allocate memory)" in text) == (503, True)
+    assert uploads
+    assert not pool.bodies
 
 
 def test_a_long_body_that_crawls_is_told_so(serve: Serve, uploads: list[int]) -> None:

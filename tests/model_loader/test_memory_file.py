@@ -196,6 +196,19 @@ def test_a_long_file_is_written_through_windows_and_read_as_a_whole(monkeypatch:
         file.close()
 
 
+def test_a_window_at_the_end_of_a_file_reaches_further_when_that_has_grown(monkeypatch: pytest.MonkeyPatch) -> None:
+    part = mmap.ALLOCATIONGRANULARITY
+    monkeypatch.setattr(memory_file, "_MAPPED_WHOLE", part)
+    monkeypatch.setattr(memory_file, "_WINDOW", 2 * part)
+    file = file_of(3 * part)
+    try:
+        assert len(file.window(2 * part, 2 * part)) == part
+        file.expect(4 * part)
+        assert len(file.window(3 * part, 2 * part)) == part
+    finally:
+        file.close()
+
+
 def test_a_file_is_of_use_again_after_it_could_not_be_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
     part = mmap.ALLOCATIONGRANULARITY
     monkeypatch.setattr(memory_file, "_MAPPED_WHOLE", part)
