@@ -75,15 +75,15 @@ def measured(steps: dict[str, Callable[[], object]], runs: int) -> dict[str, lis
 
 def figures_of(lists: list[Any], arrays: list[Any] | None, runs: int) -> dict[str, float]:
     with SharedBuffer.create() as buffer:
-        size, skeleton_size = encoding.write_outputs(lists, buffer.fd, "msgpack")
+        size, skeleton_size = encoding.write_into(lists, encoding.Sink(lambda: buffer.fd), "msgpack")
         skeleton = buffer.read(size, skeleton_size)
         steps: dict[str, Callable[[], object]] = {
             "packb": lambda: msgpack.packb(lists),
-            "lists": lambda: encoding.write_outputs(lists, buffer.fd, "msgpack"),
+            "lists": lambda: encoding.write_into(lists, encoding.Sink(lambda: buffer.fd), "msgpack"),
             "judge": lambda: judge(skeleton),
         }
         if arrays is not None:
-            steps["arrays"] = lambda: encoding.write_outputs(arrays, buffer.fd, "msgpack")
+            steps["arrays"] = lambda: encoding.write_into(arrays, encoding.Sink(lambda: buffer.fd), "msgpack")
         times = measured(steps, runs)
     figures = {f"{name}_ms": statistics.median(values) for name, values in times.items()}
     figures |= {f"{name}_least_ms": min(values) for name, values in times.items()}

@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from model_loader.memory_file import KEPT_SECONDS
+
 _PROC = Path("/proc")
 
 
@@ -32,12 +34,13 @@ def held_by(pid: int, temp: Path) -> Held:
 
 
 def held_at_rest(pid: int, temp: Path) -> Held:
-    """The same when it has not changed for a second: connections that were closed take a moment to be forgotten."""
-    held, same = held_by(pid, temp), 0
-    while same < 5:
+    """The same when it has not changed for so long that files of requests which wait for the next are given back."""
+    held, since = held_by(pid, temp), time.monotonic()
+    while time.monotonic() < since + 2 * KEPT_SECONDS:
         time.sleep(0.2)
         found = held_by(pid, temp)
-        same = same + 1 if (found.descriptors, found.temp_files) == (held.descriptors, held.temp_files) else 0
+        if (found.descriptors, found.temp_files) != (held.descriptors, held.temp_files):
+            since = time.monotonic()
         held = found
     return held
 

@@ -59,12 +59,6 @@ def walk_scope(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
             yield from walk_scope(ast.iter_child_nodes(node))
 
 
-def is_inside(node: ast.AST, body: Iterable[ast.AST], parents: dict[ast.AST, ast.AST]) -> bool:
-    """Whether `node` is one of `body` or lies below one."""
-    holders = set(map(id, body))
-    return any(id(one) in holders for one in (node, *ancestors(node, parents)))
-
-
 def ancestors(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> Iterator[ast.AST]:
     """What `node` lies in, from the inside out."""
     while (above := parents.get(node)) is not None:

@@ -28,11 +28,6 @@ def materialise(outputs):
     return list(outputs) if plain.is_iterable(outputs) and not isinstance(outputs, plain.LISTS) else outputs
 
 
-def write_outputs(outputs, descriptor, accept, most=float("inf")):
-    """`write_into` a descriptor."""
-    return write_into(outputs, Sink(lambda: descriptor, most), accept)
-
-
 def write_into(outputs, sink, accept):
     """Write the response and behind it the skeleton into `sink`; returns the two lengths in bytes.
 

@@ -18,7 +18,7 @@ Judge = Callable[..., tuple[str, ...]]
 
 def _skeleton_of(outputs: Any) -> bytes:
     with SharedBuffer.create() as buffer:
-        size, length = encoding.write_outputs(encoding.materialise(outputs), buffer.fd, "msgpack")
+        size, length = encoding.write_into(encoding.materialise(outputs), encoding.Sink(lambda: buffer.fd), "msgpack")
         return buffer.read(size, length)
 
 

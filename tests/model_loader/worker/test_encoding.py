@@ -387,7 +387,7 @@ def test_a_response_that_finds_no_room_is_no_fault_of_an_output(tmp_path: Path) 
     readable = tmp_path / "readable"
     readable.touch()
     with readable.open("rb") as file, pytest.raises(Exception, match=r"^the response cannot be stored: .*Bad file"):
-        encoding.write_outputs([{"images": [b"x" * 2_000_000]}], file.fileno(), "msgpack")
+        encoding.write_into([{"images": [b"x" * 2_000_000]}], encoding.Sink(file.fileno), "msgpack")
 
 
 @pytest.mark.parametrize("accept", ["msgpack", "json"])
@@ -395,11 +395,11 @@ def test_a_response_may_be_as_long_as_is_allowed_and_not_a_byte_longer(tmp_path:
     """What is too long is not stored beforehand; the skeleton behind a response does not count."""
     outputs = [{"study_uid": "1.2", "note": "x" * 1000} for _ in range(2000)]
     with (tmp_path / "file").open("w+b") as file:
-        size, skeleton = encoding.write_outputs(outputs, file.fileno(), accept)
-        assert encoding.write_outputs(outputs, file.fileno(), accept, size) == (size, skeleton)
+        size, skeleton = encoding.write_into(outputs, encoding.Sink(file.fileno), accept)
+        assert encoding.write_into(outputs, encoding.Sink(file.fileno, size), accept) == (size, skeleton)
         file.truncate(0)
         with pytest.raises(encoding.TooLong, match=f"longer than the {size - 1:,} bytes that --max-response allows"):
-            encoding.write_outputs(outputs, file.fileno(), accept, size - 1)
+            encoding.write_into(outputs, encoding.Sink(file.fileno, size - 1), accept)
         assert (tmp_path / "file").stat().st_size < size
 
 
