@@ -61,6 +61,10 @@ class TracedExchange(Exchange):
             self.answered_at = time.perf_counter()
         await super().send(message)
 
+    async def answer(self, status: int, headers: Headers, body: bytes) -> None:
+        self.answered_at = time.perf_counter()
+        await super().answer(status, headers, body)
+
 
 class SpanTracing:
     """Sends a span for each request, with its stages as children, to the collector that `environ` describes.
