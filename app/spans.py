@@ -52,10 +52,6 @@ class TracedExchange(Exchange):
     def taken_by(self, worker: int) -> None:
         self.worker, self.taken_at = worker, time.perf_counter()
 
-    async def answer(self, status: int, headers: Headers, body: bytes) -> None:
-        self.answered_at = time.perf_counter()
-        await super().answer(status, headers, body)
-
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.answered_at = time.perf_counter()
