@@ -116,7 +116,7 @@ def prune_cache(options: Mapping[str, Any], age: str) -> None:
 _KIND_NAMES = {
     ENVIRONMENTS: ("environment", "environments"),
     HOMES: ("home of a model, with what it has downloaded", "homes of models, with what these have downloaded"),
-    RUNTIMES: ("msgpack of workers", "msgpacks of workers"),
+    RUNTIMES: ("part of workers", "parts of workers"),
 }
 
 

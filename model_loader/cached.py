@@ -1,7 +1,7 @@
 """What the cache holds, how much room it takes, and getting rid of what nobody uses.
 
-Three kinds of folders: `environments`; `homes`, with what models have downloaded; and `runtime`, the workers' msgpack,
-a megabyte for each Python.
+Three kinds of folders: `environments`; `homes`, with what models have downloaded; and `runtime`, the workers' msgpack
+and their own program, compiled, a megabyte for each Python.
 """
 
 import os

@@ -9,13 +9,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from model_loader.compiled_guest import CompiledGuest, compiled_guest
 from model_loader.devices import Device, DevicePlan
 from model_loader.environment import EnvironmentRequest, ModelEnvironment, build_environment
 from model_loader.errors import EnvironmentBuildError
 from model_loader.home import ModelHome, model_home
 from model_loader.package import ModelPackage
 from model_loader.pool import Launch, Prepare
-from model_loader.process import GUEST, WorkerPlan
+from model_loader.process import WorkerPlan
 from model_loader.uv_process import Cancellation
 from model_loader.workdir import RunFolder, worker_environment
 from model_loader.worker_user import WorkerUser, open_within
@@ -60,15 +61,17 @@ def preparation(
                 asyncio.to_thread(build, replace(request, gpu=devices.on_gpu)),
                 asyncio.to_thread(model_home, cache, home_of or package, otherwise=run.path),
             )
+            compiled = partial(compiled_guest, environment.python, environment.version)
+            guest = await asyncio.to_thread(compiled, cache=cache, cancellation=cancellation)
         except BaseException:
             cancellation.cancel()
             raise
         if user is not None:
-            await asyncio.to_thread(_open_to, user, package, environment, home, run, cache)
+            await asyncio.to_thread(_open_to, user, package, environment, guest, home, run, cache)
         for warning in devices.warnings:
             log.warning("%s", warning)
         plans = tuple(
-            partial(_plan, package, environment, device, run, index, home, environ, user)
+            partial(_plan, package, environment, guest, device, run, index, home, environ, user)
             for index, device in enumerate(devices.devices)
         )
         return Launch(plans, _facts(environment, devices))
@@ -79,6 +82,7 @@ def preparation(
 def _plan(
     package: ModelPackage,
     environment: ModelEnvironment,
+    guest: CompiledGuest,
     device: Device,
     run: RunFolder,
     index: int,
@@ -103,6 +107,7 @@ def _plan(
         device=device,
         leave=folder.remove,
         user=user,
+        guest=guest.to_start(),
     )
 
 
@@ -110,6 +115,7 @@ def _open_to(
     user: WorkerUser,
     package: ModelPackage,
     environment: ModelEnvironment,
+    guest: CompiledGuest,
     home: ModelHome,
     run: RunFolder,
     cache: Path,
@@ -119,10 +125,12 @@ def _open_to(
         user.let_through(run.path)
         user.own(home.path)
         deploy = package.root / ".mdai" / "mdai_deploy.py"
-        built = [path for path in (environment.python, environment.runtime, home.path) if path is not None]
+        built = [
+            path for path in (environment.python, environment.runtime, guest.folder, home.path) if path is not None
+        ]
         for path in built:
             open_within(cache, path)
-        user.check_reach([*built, GUEST / "__main__.py", deploy])
+        user.check_reach([*built, guest.folder / "__main__.py", deploy])
     except OSError as error:
         raise EnvironmentBuildError(f"The model cannot run as {user.name}: {error}.") from error
 

@@ -66,6 +66,7 @@ NO_LIMIT = 1 << 62
 _LAST_BREATH = 1.0
 
 GUEST = Path(__file__).parent / "worker"
+"""The worker's program, from whose sources any Python starts."""
 _LOAD_ERRORS = {
     wire.FAILED_IMPORT: ImportFailed,
     wire.FAILED_CLASS: ClassMissing,
@@ -119,6 +120,8 @@ class WorkerPlan:
     leave: Callable[[], None] = lambda: None
     """Deletes the worker's folders, which are nobody else's, when it has ended."""
     user: WorkerUser | None = None
+    guest: Path = GUEST
+    """The folder of the worker's program, or of a copy of it."""
 
 
 class WorkerProcess:
@@ -354,7 +357,15 @@ class WorkerProcess:
         """On the thread for that: start the process, and a thread that waits for its end."""
         plan = self.plan
         runtime = "" if plan.runtime is None else str(plan.runtime)
-        command = [plan.python, "-I", "-B", GUEST, runtime, str(self._channel.worker_end), str(os.getpid())]
+        command = [
+            plan.python,
+            "-I",
+            "-B",
+            plan.guest / "__main__.py",
+            runtime,
+            str(self._channel.worker_end),
+            str(os.getpid()),
+        ]
         process = None
         try:
             process = starting.start(

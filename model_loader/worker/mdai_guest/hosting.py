@@ -1,6 +1,7 @@
 """The guest's life: greet the server, load the model once, answer one request after the other."""
 
 import errno
+import gc
 import mmap
 import os
 import select
@@ -26,7 +27,10 @@ def main(runtime, channel, parent):
 
     visibility.preload_standard_library()
     visibility.withdraw(runtime)
-    return Host(sock, own_streams, msgpack, encoding).run()
+    host = Host(sock, own_streams, msgpack, encoding)
+    gc.freeze()  # what is here stays; nobody need look through it again while the package is imported, or after
+    gc.enable()
+    return host.run()
 
 
 class Host:
