@@ -1,11 +1,14 @@
 """A worker that was killed, until another is ready, beside what any Python with the same imports takes."""
 
 import os
+import re
 import signal
 import statistics
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,9 @@ from benchmarks.servers import Server, serving, wait_for_workers, workers
 
 _ALONE = [sys.executable, "-I", "-c", "import numpy, pydicom; print(flush=True)"]
 _PATIENCE_SECONDS = 60.0
+_READY = re.compile(rb"(?m)^(\S+) INFO .* is ready on .*\n")
+#: What workers have more than the server.
+_NICE = 5
 
 
 def compare(row: Row, folder: Path) -> dict[str, Any]:
@@ -40,23 +46,27 @@ def compare(row: Row, folder: Path) -> dict[str, Any]:
 
 def _alone() -> float:
     began = time.perf_counter()
-    with subprocess.Popen(_ALONE, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(_ALONE, stdout=subprocess.PIPE, start_new_session=True) as process:
         assert process.stdout
+        # Both as a worker's: else whatever the machine does beside this would be held against the worker alone.
+        os.setpriority(os.PRIO_PROCESS, process.pid, min(os.getpriority(os.PRIO_PROCESS, 0) + _NICE, 19))
+        with suppress(OSError):
+            Path(f"/proc/{process.pid}/autogroup").write_text(str(_NICE))
         process.stdout.readline()
         return (time.perf_counter() - began) * 1000
 
 
 def _restarted(server: Server) -> float:
-    """From the kill until the log says that another is ready. Watching the log disturbs the server little."""
+    """From the kill until another is ready, by the time that the log gives, which writes its lines a moment later."""
     pid = workers(server)[0]["pid"]
     with server.log.open("rb") as log:
         log.seek(0, os.SEEK_END)
-        began = time.perf_counter()
+        began = time.time()
         os.kill(pid, signal.SIGKILL)
         said = b""
-        while b"is ready" not in said:
-            if time.perf_counter() - began > _PATIENCE_SECONDS:
+        while not (found := _READY.search(said)):
+            if time.time() - began > _PATIENCE_SECONDS:
                 raise TimeoutError(f"no worker became ready: {said!r}")
-            time.sleep(0.001)
+            time.sleep(0.01)
             said += log.read()
-        return (time.perf_counter() - began) * 1000
+        return (datetime.fromisoformat(found[1].decode()).timestamp() - began) * 1000
