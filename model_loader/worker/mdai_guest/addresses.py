@@ -1,10 +1,10 @@
-"""What the elements of a tuple are, seen by their addresses: all types at once, where asking each takes long.
+"""What the elements of a list are, seen by their addresses: all types at once, where asking each takes long.
 
-CPython keeps the elements of a tuple as addresses, one behind the other, and numpy can look at these as one array. The
+CPython keeps the elements of a list as addresses, one behind the other, and numpy can look at these as one array. The
 small ints, True and False are single objects, whose addresses tell type and value. Of other objects, the type, the
-length of a list, and a float's value are read where CPython keeps them. All of them live meanwhile, because the tuple
-holds them, and nothing is ever written. Whether this interpreter keeps its objects so is tried out before it is
-relied on: `addresses_in_use` is None where it does not.
+length of a list, and a float's value are read where CPython keeps them. All of them live meanwhile, because the list
+holds them, which is a copy that no code but ours has, and nothing is ever written. Whether this interpreter keeps its
+objects so is tried out before it is relied on: `addresses_in_use` is None where it does not.
 """
 
 import array
@@ -20,6 +20,8 @@ _WORD = 8
 _SLICE = 1 << 14
 #: Between the lowest and the highest small int lie at most so many words.
 _LONGEST_TABLE = 1 << 17
+#: Where a list says where its elements lie, in words from its address.
+_ELEMENTS = list.__basicsize__ // _WORD - 2
 #: Where words of an object lie, in words from its address: its type, the length of a list or int, a float's value.
 _TYPE = object.__basicsize__ // _WORD - 1
 _LENGTH = object.__basicsize__ // _WORD
@@ -42,7 +44,10 @@ def addresses_in_use():
 
 
 class Addresses:
-    """Looks at tuples. `readers` are those for elements of one type: the array of their values, or None."""
+    """Looks at lists that nobody else has.
+
+    `readers` are those for elements of one type, at least one: the array of their values, or None.
+    """
 
     def __init__(self, numpy):
         self.numpy = numpy
@@ -54,11 +59,12 @@ class Addresses:
         if words.max() < _LONGEST_TABLE:
             self._small_ints = numpy.full(int(words.max()) + 1, _NO_INT, "i2")
             self._small_ints[words] = _SMALL_INTS
-        self._plus, self._minus, self._zero = self._read(self.of((1000, -1000, 0)), _LENGTH)[0].tolist()
+        signs = [1000, -1000, 0]  # held while it is looked at
+        self._plus, self._minus, self._zero = self._read(self.of(signs), _LENGTH)[0].tolist()
 
     def of(self, elements):
-        """The addresses of the elements of a tuple; valid as long as the tuple is held."""
-        return self._words(id(elements) + tuple.__basicsize__, len(elements))
+        """The addresses of the elements of a list; valid as long as the list is held and not changed."""
+        return self._words(int(self._words(id(elements), _ELEMENTS + 1)[_ELEMENTS]), len(elements))
 
     def are_lists(self, elements, length):
         """Whether all elements are exactly lists or tuples of this length."""
@@ -84,7 +90,10 @@ class Addresses:
         types, lengths, digits = self._read(places, _TYPE, _LENGTH, _DIGIT)
         if not (types == id(int)).all():
             return None
-        pluses, minuses = lengths == self._plus, lengths == self._minus
+        pluses = lengths == self._plus
+        if pluses.all():
+            return (digits & _DIGIT_BITS).astype("i4")
+        minuses = lengths == self._minus
         if (pluses | minuses | (lengths == self._zero)).all():
             digits &= _DIGIT_BITS
             digits *= pluses.view("i1") - minuses.view("i1")
@@ -125,7 +134,7 @@ class _Memory:
 
 def _tried_out(numpy):
     """An Addresses that was seen to tell the truth, or None."""
-    if sys.implementation.name != "cpython" or tuple.__itemsize__ != _WORD or array.array("q").itemsize != _WORD:
+    if sys.implementation.name != "cpython" or array.array("q").itemsize != _WORD:
         return None
     if sys.byteorder != "little" or not getattr(sys, "_is_gil_enabled", lambda: True)():
         return None
@@ -137,11 +146,11 @@ def _tried_out(numpy):
 
 
 def _tells_the_truth(addresses):
-    small, ints = tuple(_SMALL_INTS), (*_SMALL_INTS, 257, -6, 40961, -65537, (1 << 30) - 1, 1 - (1 << 30))
-    long = (1 << 30, 1 << 40, -(1 << 63), (1 << 63) - 1)
-    floats = (0.0, -0.0, 1.5, -1e300, 5e-324, float("inf"))
-    bools = (True, False, True)
-    things = (*ints, *floats, *bools, [], (), "", None, [1], (1, 2))
+    small, ints = list(_SMALL_INTS), [*_SMALL_INTS, 257, -6, 40961, -65537, (1 << 30) - 1, 1 - (1 << 30)]
+    long = [1 << 30, 1 << 40, -(1 << 63), (1 << 63) - 1]
+    floats = [0.0, -0.0, 1.5, -1e300, 5e-324, float("inf")]
+    bools = [True, False, True]
+    things = [*ints, *floats, *bools, [], (), "", None, [1], (1, 2)]
     if addresses.of(things).tolist() != list(map(id, things)):
         return False
     types, lengths = addresses._read(addresses.of(things), _TYPE, _LENGTH)
@@ -149,6 +158,6 @@ def _tells_the_truth(addresses):
         return False
     for kind, values in ((int, small), (int, ints), (int, ints + long), (float, floats), (bool, bools)):
         read = addresses.readers[kind](values)
-        if read is None or repr(read.tolist()) != repr(list(values)):
+        if read is None or repr(read.tolist()) != repr(values):
             return False
     return all(read(things) is None for read in addresses.readers.values())

@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 
-from . import cancelling, groups, heap, hints, loading, parent_death, request, streams, visibility, wire
+from . import arenas, cancelling, groups, heap, hints, loading, parent_death, request, streams, visibility, wire
 
 
 def main(runtime, channel, parent):
@@ -82,6 +82,7 @@ class Host:
                 if self.incoming.poll(patience):
                     return
                 patience = None
+                arenas.let_go()
                 heap.give_back()
             except Exception as error:
                 if isinstance(error, OSError) and error.errno is not None:
@@ -171,7 +172,9 @@ class Host:
         except BaseException as error:  # the same, in the list itself
             return error_of(wire.ERROR_OUTPUT, *loading.explain("writing the outputs", error))
         encoded = time.monotonic()
-        if not message["free_first"]:
+        if message["free_first"]:
+            arenas.let_go()
+        else:
             self.outputs = outputs
         timings = {"decode": decoded - began, "predict": predicted - decoded, "encode": encoded - predicted}
         return {"done": {"size": size, "skeleton": skeleton, "timings": timings, "small": sink.small}}

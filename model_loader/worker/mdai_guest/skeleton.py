@@ -56,8 +56,13 @@ def summarise_uniform(array, name):
     with sys.modules["numpy"].errstate(all="ignore"):  # whatever the package has set
         facts.update(_range_of_array(array))
     if array.dtype.kind == "f" and facts["range"] is not None:  # of 0.0 and -0.0, the first one as in the list
-        facts["range"] = [array[array == 0][0].item() if end == 0 else end for end in facts["range"]]
+        facts["range"] = [_first_zero(array) if end == 0 else end for end in facts["range"]]
     return facts
+
+
+def _first_zero(array):
+    flat = array.reshape(-1)
+    return flat[int((flat == 0).argmax())].item()
 
 
 def summarise_array(array, name):

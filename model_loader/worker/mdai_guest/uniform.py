@@ -5,8 +5,9 @@ Where it cannot, and where anything about a list is out of the ordinary (a ragge
 an int of more than 64 bits), there is no array, and the list goes the general way.
 """
 
-from itertools import chain
+from collections import deque
 
+from . import arenas
 from .addresses import addresses_in_use
 
 #: Fewer elements are looked at one by one in less time.
@@ -15,8 +16,6 @@ FEWEST = 512
 _SLICE = 1 << 14
 #: No form of data nests deeper.
 _DEEPEST = 3
-#: Shorter rows are joined element by element in less time than row by row.
-_WIDE = 16
 _LISTS = (list, tuple)
 
 
@@ -31,17 +30,25 @@ def as_array(value):
         return None
     lists, shape = [value], [len(value)]
     while type(lists[0][0]) in _LISTS:
-        inner = lists[0] if len(lists) == 1 else list(chain.from_iterable(lists))
+        inner = list(lists[0]) if len(lists) == 1 else _joined(lists)
         width = len(inner[0])
-        if not width or len(shape) == _DEEPEST or not addresses.are_lists(tuple(inner), width):
+        if not width or len(shape) == _DEEPEST or not addresses.are_lists(inner, width):
             return None
         shape.append(width)
         lists = inner
     read = addresses.readers.get(type(lists[0][0]))
-    parts = [] if read is None else list(map(read, _slices(lists, shape[-1])))
+    parts = [] if read is None else [_read(read, elements) for elements in _slices(lists, shape[-1])]
     if any(part is None for part in parts) or sum(map(len, parts)) != len(lists) * shape[-1]:
         return None  # a thread of the package's changes the list meanwhile, where the lengths differ
     return addresses.numpy.concatenate(parts).reshape(shape)
+
+
+def _read(read, elements):
+    """The array of these; None where they are no numbers of one type, or a thread took them out of their list."""
+    array = read(elements) if elements else None
+    if array is not None:
+        arenas.keep(elements)
+    return array
 
 
 def _is_large(value):
@@ -56,21 +63,18 @@ def _is_large(value):
 
 
 def _slices(lists, width):
-    """The elements of `lists`, each `width` long, as tuples of up to `_SLICE`."""
+    """The elements of `lists`, each `width` long, as lists of up to `_SLICE` that nobody else has."""
     if width >= _SLICE:
         for elements in lists:
             for start in range(0, width, _SLICE):
-                yield tuple(elements[start : start + _SLICE])
+                yield list(elements[start : start + _SLICE])
         return
     step = _SLICE // width
     for start in range(0, len(lists), step):
-        yield _joined(lists[start : start + step], width)
+        yield _joined(lists[start : start + step])
 
 
-def _joined(lists, width):
-    if width < _WIDE:
-        return (*chain.from_iterable(lists),)  # tuple(…) would copy what it has as it grows
+def _joined(lists):
     joined = []
-    for elements in lists:
-        joined += elements
-    return tuple(joined)
+    deque(map(joined.extend, lists), maxlen=0)
+    return joined
