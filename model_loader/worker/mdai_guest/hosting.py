@@ -9,7 +9,20 @@ import socket
 import sys
 import time
 
-from . import arenas, cancelling, groups, heap, hints, loading, parent_death, request, streams, visibility, wire
+from . import (
+    arenas,
+    cancelling,
+    garbage,
+    groups,
+    heap,
+    hints,
+    loading,
+    parent_death,
+    request,
+    streams,
+    visibility,
+    wire,
+)
 
 
 def main(runtime, channel, parent):
@@ -48,6 +61,8 @@ class Host:
         self.pid = os.getpid()
         self.request = self.response = self.outputs = None
         self.notice = None
+        self.has_predicted = False
+        self.set_aside = garbage.SetAside()
         self.incoming = select.poll()
         self.incoming.register(sock, select.POLLIN)
         os.register_at_fork(after_in_child=self.let_go)
@@ -79,10 +94,14 @@ class Host:
         while True:
             try:
                 self.free_outputs()
+                if self.has_predicted and self.set_aside.after_request():
+                    self.streams.mend()
                 if self.incoming.poll(patience):
                     return
                 patience = None
                 arenas.let_go()
+                if self.set_aside.anew():
+                    self.streams.mend()
                 heap.give_back()
             except Exception as error:
                 if isinstance(error, OSError) and error.errno is not None:
@@ -172,6 +191,7 @@ class Host:
         except BaseException as error:  # the same, in the list itself
             return error_of(wire.ERROR_OUTPUT, *loading.explain("writing the outputs", error))
         encoded = time.monotonic()
+        self.has_predicted = True
         if message["free_first"]:
             arenas.let_go()
         else:
