@@ -36,7 +36,7 @@ def write_into(outputs, sink, accept):
     """
     if isinstance(outputs, plain.LISTS):
         shapes = _write_json(outputs, sink) if accept == "json" else _write_msgpack(outputs, sink)
-        encoded = _encoded(shapes)
+        encoded = _encoded(shapes, len(outputs))
         if type(outputs) is not list:
             content = b"\x92" + _packed(plain.type_name(outputs)) + encoded
             encoded = _packed(msgpack.ExtType(wire.EXT_TYPED, content))
@@ -47,16 +47,24 @@ def write_into(outputs, sink, accept):
     return size, sink.finish() - size
 
 
-def _encoded(shapes):
-    """The skeleton of a list of outputs, packed."""
+def _encoded(shapes, count):
+    """The skeleton of a list of so many outputs, packed."""
     packed = (shape.packed if type(shape) is verbatim.Verbatim else _packed(shape) for shape in shapes)
-    return arrays.array_header(len(shapes)) + b"".join(packed)
+    return arrays.array_header(count) + b"".join(packed)
 
 
 def _write_msgpack(outputs, sink):
     walk = _Walk(sink.write)
     sink.write(arrays.array_header(len(outputs)))
-    return [walk.output(output, "outputs[%d]" % index) for index, output in enumerate(outputs)]
+    shapes, rest, begun = [], iter(outputs), 0
+    for group in iter(lambda: list(islice(rest, verbatim.TOGETHER)), []):
+        together = walk.together(group) if len(group) == verbatim.TOGETHER else None
+        if together is None:
+            shapes += [walk.output(output, "outputs[%d]" % index) for index, output in enumerate(group, begun)]
+        else:
+            shapes.append(together)
+        begun += len(group)
+    return shapes
 
 
 def _write_json(outputs, sink):
@@ -81,18 +89,33 @@ class _Walk:
         self._keys_of_output = {"data": self._data, "class_index": self._index, "probability": self._real}
         self._keys_of_data = {"mask": self._mask}
 
+    def together(self, outputs):
+        """Write some outputs at once and return their skeleton; None, and nothing is written, where that cannot be."""
+        if not verbatim.are_verbatim(outputs):
+            return None
+        packed = self._packed_verbatim(outputs)
+        if packed is None:
+            return None
+        packed = packed[1:]
+        self._write(packed)
+        return verbatim.Verbatim(packed)
+
     def output(self, output, where):
         """One element of what `predict` returned. Raises Unwritable, as everything here does."""
         if verbatim.is_verbatim(output):
-            try:
-                packed = self._packer.pack(output)
-            except Exception:  # half a surrogate pair, an int of more than 64 bits: the walk tells where
-                self._packer.reset()
-            else:
-                if len(packed) <= verbatim.MOST_BYTES:
-                    self._write(packed)
-                    return verbatim.Verbatim(packed)
+            packed = self._packed_verbatim(output)
+            if packed is not None:
+                self._write(packed)
+                return verbatim.Verbatim(packed)
         return self._guarded(self._output, output, where)
+
+    def _packed_verbatim(self, value):
+        try:
+            packed = self._packer.pack(value)
+        except Exception:  # half a surrogate pair, an int of more than 64 bits: the walk tells where
+            self._packer.reset()
+            return None
+        return packed if len(packed) <= verbatim.MOST_BYTES else None
 
     def value(self, value, where):
         """Anything below an output."""
