@@ -14,6 +14,7 @@ from app.interface.wording import nearest, number, quoted
 
 _UIDS = ("study_uid", "series_uid", "instance_uid")
 _FRAMES = ("frame_number", "video_frame_number")
+_NUMBERS = {name: tuple(model.model_fields) for name, model in DATA_FORMS.items()}
 _DATA_KEYS = frozenset[str]().union(*FORM_KEYS.values())
 _NUMBER = int | float
 #: Elements of a list that are looked at: what is wrong with a list of advice is wrong from the start.
@@ -102,7 +103,7 @@ def _data(data: dict[Any, Any]) -> Iterator[Doubt]:
         if facts is not None:
             yield from geometry.mask_doubts(facts) if form == "mask" else geometry.vertices_doubts(facts)
         return
-    for key in DATA_FORMS[form].model_fields:
+    for key in _NUMBERS[form]:
         value = data[key]
         if value is True or value is False:
             yield Doubt(("data", key, "bool"), f"data.{key} is a bool", fix="give a number")

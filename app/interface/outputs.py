@@ -117,7 +117,7 @@ class _Judgement:
                 "most: put what is large into lists of numbers, arrays or bytes, or spread it over several outputs."
             )
         output = yield from self._skeletons.plain_in_steps(element)
-        find_faults = self._refusal(output)
+        find_faults = self._refusal(output, len(element))
         if find_faults is not None:
             returned = yield from self._skeletons.as_returned_in_steps(element)
             for fault in islice(find_faults(returned), MOST_KINDS):
@@ -130,14 +130,19 @@ class _Judgement:
         for doubt in chain(advice.doubts(output), self._rules.doubts(output)):
             self.doubts.add(index, doubt)
 
-    def _refusal(self, output: Any) -> Callable[[Any], Iterable[Fault]] | None:
-        """None when the output may pass; else what finds its faults, in the view with every type as it was returned."""
+    def _refusal(self, output: Any, size: int) -> Callable[[Any], Iterable[Fault]] | None:
+        """None when the output may pass; else what finds its faults, in the view with every type as it was returned.
+
+        Its skeleton has `size` bytes, and so it has no more keys.
+        """
         if self._skeletons.met_unwritable:
             self._skeletons.met_unwritable = False
             return explain.unwritable_faults
         if not isinstance(output, dict):
             return explain.not_an_output
-        if any(len(part) > MOST_KEYS for part in (output, *map(output.get, PARTS)) if isinstance(part, dict)):
+        if size > MOST_KEYS and any(
+            len(part) > MOST_KEYS for part in (output, *map(output.get, PARTS)) if isinstance(part, dict)
+        ):
             return explain.too_many_keys
         try:
             OUTPUT.validate_python(output)
