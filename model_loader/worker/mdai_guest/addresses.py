@@ -117,9 +117,11 @@ class Addresses:
     def _read(self, places, *offsets):
         """Of each object, the words that lie at these offsets."""
         lowest = int(places.min())
-        words = (places - lowest) >> 3
-        memory = self._words(lowest, int(words.max()) + 1 + max(offsets))
-        return [memory.take(words + offset) for offset in offsets]
+        words = places - lowest
+        words >>= 3
+        count = int(words.max()) + 1
+        memory = self._words(lowest, count + max(offsets))
+        return [memory[offset : offset + count].take(words) for offset in offsets]
 
     def _words(self, address, count):
         return self.numpy.asarray(_Memory(self.numpy.dtype("i8").str, address, count))
