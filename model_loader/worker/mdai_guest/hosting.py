@@ -40,10 +40,9 @@ def main(runtime, channel, parent):
 
     visibility.preload_standard_library()
     visibility.withdraw(runtime)
-    host = Host(sock, own_streams, msgpack, encoding)
     gc.freeze()  # what is here stays; nobody need look through it again while the package is imported, or after
     gc.enable()
-    return host.run()
+    return Host(sock, own_streams, msgpack, encoding).run()
 
 
 class Host:
