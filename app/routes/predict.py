@@ -129,6 +129,7 @@ class PredictRoute:
                     more = sent < prediction.size
                     await exchange.send({"type": "http.response.body", "body": chunk, "more_body": more})
                     patience.renew()
+                    await asyncio.sleep(0)  # to a client that takes all at once, nothing waits in `send`
                     chunk = prediction.body.read(sent, min(_CHUNK, prediction.size - sent))
         except TimeoutError:
             raise ClientGone from None
