@@ -3,17 +3,16 @@
 Where a model makes 100,000 lists, Python looks for cycles of objects that nobody uses, several times and among all
 objects there are: those of numpy, pydicom, torch and the model too, which takes longer than to make the lists. So what
 is there after the first request is set aside, and looked at when no request comes for a while. A package that
-switches the search off, or sets objects aside itself, is left alone.
+switches the search off is left alone.
 """
 
 import gc
 
 
 class SetAside:
-    """The objects that are set aside, which begins with the interpreter's own."""
+    """The objects that are set aside."""
 
     def __init__(self):
-        self._count = gc.get_freeze_count()
         self._has_begun = False
 
     def after_request(self):
@@ -25,10 +24,9 @@ class SetAside:
 
     def anew(self):
         """Free what is garbage by now, of what was set aside too, and set the rest aside; returns whether it did."""
-        if not gc.isenabled() or gc.get_freeze_count() > self._count:
+        if not gc.isenabled():
             return False
         gc.unfreeze()
         gc.collect()
         gc.freeze()
-        self._count = gc.get_freeze_count()
         return True

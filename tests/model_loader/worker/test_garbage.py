@@ -42,9 +42,8 @@ def test_what_is_there_after_the_first_request_is_searched_no_more(searched: Cal
     assert third < 5_000
 
 
-@pytest.mark.parametrize("statement", ["gc.disable()", "gc.freeze()"])
-def test_a_package_that_sees_to_it_itself_is_left_alone(statement: str, searched: Callable[[str], list[int]]) -> None:
-    assert min(searched(statement)) > 50_000
+def test_a_package_that_switches_the_search_off_is_left_alone(searched: Callable[[str], list[int]]) -> None:
+    assert min(searched("gc.disable()")) > 50_000
 
 
 class Node:
