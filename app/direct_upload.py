@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 #: A rest that is shorter comes through the parser in less time.
 WORTH_IT = 64 * 1024
-#: Bytes that are taken in one read at most: a socket that is always full has the loop for as long as 32 of these take.
-_AT_ONCE = 128 * 1024
+#: Bytes that are taken in one read, and before everybody else has a turn: a socket that is always full would have the
+#: event loop for 32 reads, and where memory is new these take milliseconds.
+_AT_ONCE, _TURN = 256 * 1024, 1 << 20
 #: Bytes that are taken and forgotten where there is no room for them.
 _LOST = 1024
 
@@ -50,8 +51,10 @@ class DirectUpload(asyncio.BufferedProtocol):
         self._left = size
         self._room = room
         self._arrived = arrived
+        self._of_turn = 0
         self._failure: Exception | None = None
-        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
 
     @property
     def is_whole(self) -> bool:
@@ -85,8 +88,17 @@ class DirectUpload(asyncio.BufferedProtocol):
         except Exception as error:  # noqa: BLE001 (raised where the upload is awaited)
             self._end(error)
             return
+        self._of_turn += nbytes
         if self.is_whole:
             self._end()
+        elif self._of_turn >= _TURN:
+            self._of_turn = 0
+            self._http.flow.pause_reading()
+            self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if not self._ended.done():
+            self._http.flow.resume_reading()
 
     def eof_received(self) -> bool | None:
         return self._http.eof_received()

@@ -60,7 +60,7 @@ class Addresses:
             self._small_ints = numpy.full(int(words.max()) + 1, _NO_INT, "i2")
             self._small_ints[words] = _SMALL_INTS
         signs = [1000, -1000, 0]  # held while it is looked at
-        self._plus, self._minus, self._zero = self._read(self.of(signs), _LENGTH)[0].tolist()
+        self._plus, self._minus, self._zero = self._words_of(self.of(signs))(_LENGTH).tolist()
 
     def of(self, elements):
         """The addresses of the elements of a list; valid as long as the list is held and not changed."""
@@ -70,9 +70,10 @@ class Addresses:
         """Whether all elements are exactly lists or tuples of this length."""
         places = self.of(elements)
         for start in range(0, len(places), _SLICE):
-            types, lengths = self._read(places[start : start + _SLICE], _TYPE, _LENGTH)
+            word = self._words_of(places[start : start + _SLICE])
+            types = word(_TYPE)
             are_lists = (types == id(list)) | (types == id(tuple))
-            if not (are_lists.all() and (lengths == length).all()):
+            if not (are_lists.all() and (word(_LENGTH) == length).all()):
                 return False
         return True
 
@@ -87,9 +88,10 @@ class Addresses:
                     return values.astype("u1")
                 if lowest != _NO_INT:
                     return values
-        types, lengths, digits = self._read(places, _TYPE, _LENGTH, _DIGIT)
-        if not (types == id(int)).all():
+        word = self._words_of(places)
+        if not (word(_TYPE) == id(int)).all():
             return None
+        lengths, digits = word(_LENGTH), word(_DIGIT)
         pluses = lengths == self._plus
         if pluses.all():
             return (digits & _DIGIT_BITS).astype("i4")
@@ -104,8 +106,8 @@ class Addresses:
             return None
 
     def _floats(self, elements):
-        types, values = self._read(self.of(elements), _TYPE, _VALUE)
-        return values.view("f8") if (types == id(float)).all() else None
+        word = self._words_of(self.of(elements))
+        return word(_VALUE).view("f8") if (word(_TYPE) == id(float)).all() else None
 
     def _bools(self, elements):
         places = self.of(elements)
@@ -114,14 +116,20 @@ class Addresses:
         falses = int(self.numpy.count_nonzero(places == id(False)))
         return are_true if trues + falses == len(elements) else None
 
-    def _read(self, places, *offsets):
-        """Of each object, the words that lie at these offsets."""
+    def _words_of(self, places):
+        """A function of an offset: of each object, the word that lies there.
+
+        Every object has a type; look behind that only where this says that the object is so long.
+        """
         lowest = int(places.min())
         words = places - lowest
         words >>= 3
         count = int(words.max()) + 1
-        memory = self._words(lowest, count + max(offsets))
-        return [memory[offset : offset + count].take(words) for offset in offsets]
+
+        def word(offset):
+            return self._words(lowest + offset * _WORD, count).take(words)
+
+        return word
 
     def _words(self, address, count):
         return self.numpy.asarray(_Memory(self.numpy.dtype("i8").str, address, count))
@@ -155,8 +163,10 @@ def _tells_the_truth(addresses):
     things = [*ints, *floats, *bools, [], (), "", None, [1], (1, 2)]
     if addresses.of(things).tolist() != list(map(id, things)):
         return False
-    types, lengths = addresses._read(addresses.of(things), _TYPE, _LENGTH)
-    if types.tolist() != list(map(id, map(type, things))) or lengths[-2:].tolist() != [1, 2]:
+    if addresses._words_of(addresses.of(things))(_TYPE).tolist() != list(map(id, map(type, things))):
+        return False
+    lists = things[-2:]
+    if addresses._words_of(addresses.of(lists))(_LENGTH).tolist() != [1, 2]:
         return False
     for kind, values in ((int, small), (int, ints), (int, ints + long), (float, floats), (bool, bools)):
         read = addresses.readers[kind](values)
