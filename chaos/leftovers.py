@@ -9,13 +9,18 @@ from pathlib import Path
 from model_loader.memory_file import KEPT_SECONDS
 
 _PROC = Path("/proc")
+_IN_MEMORY = "shared memory"
 
 
 @dataclass(frozen=True)
 class Held:
-    """What the service holds at one moment; bytes of memory of its own (RssAnon)."""
+    """What the service holds at one moment; bytes of memory of its own (RssAnon).
+
+    Empty files in memory, of which a worker may keep one for its next long answer, are none of the `descriptors`.
+    """
 
     descriptors: dict[str, int]
+    empty_files: int
     threads: int
     memory: int
     temp_files: frozenset[str]
@@ -24,13 +29,18 @@ class Held:
 def held_by(pid: int, temp: Path) -> Held:
     """Descriptors by kind, threads, memory, and the files below `temp` less what differs from worker to worker."""
     kinds: Counter[str] = Counter()
+    empty_files = 0
     for entry in (_PROC / str(pid) / "fd").iterdir():
         try:
-            kinds[_kind(str(entry.readlink()))] += 1
+            kind = _kind(str(entry.readlink()))
+            if kind == _IN_MEMORY and not entry.stat().st_blocks:
+                empty_files += 1
+            else:
+                kinds[kind] += 1
         except OSError:
             continue
     threads = len(list((_PROC / str(pid) / "task").iterdir()))
-    return Held(dict(kinds), threads, memory_of(pid), frozenset(str(path) for path in temp.glob("*/*")))
+    return Held(dict(kinds), empty_files, threads, memory_of(pid), frozenset(str(path) for path in temp.glob("*/*")))
 
 
 def held_at_rest(pid: int, temp: Path) -> Held:
@@ -78,5 +88,5 @@ def traced(trace: str) -> dict[int, str]:
 
 def _kind(target: str) -> str:
     if target.startswith("/memfd:"):
-        return "shared memory"
+        return _IN_MEMORY
     return target.partition(":")[0] if ":" in target else "file"

@@ -191,6 +191,8 @@ def _compare(service: Service, result: Run) -> None:
     same = after.descriptors == before.descriptors
     found = f"{sum(after.descriptors.values())}" if same else f"{before.descriptors} became {after.descriptors}"
     result.check("descriptors and shared memory are back where they were", found, holds=same)
+    most = len(service.workers())
+    result.check("a worker keeps one empty file at most", after.empty_files, holds=after.empty_files <= most)
     threads = f"{before.threads} before, {after.threads} after"
     result.check("threads are back where they were", threads, holds=after.threads <= before.threads + spare)
     count = len(after.temp_files)
