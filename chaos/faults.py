@@ -35,7 +35,13 @@ FAULTS = (
     _fault("kills_itself", 6, "worker-died", "SIGKILL from within, as from the kernel's OOM killer", ends_worker=True),
     _fault("ends_process", 9, "worker-died", "`os._exit` in `predict`", ends_worker=True),
     # It writes a file first, which an earlier request may have left no descriptor for.
-    _fault("fails_next_start", 3, "worker-died model-raised", "ends, and calls `os._exit` in the next `__init__`", ends_worker=True),
+    _fault(
+        "fails_next_start",
+        3,
+        "worker-died model-raised",
+        "ends, and calls `os._exit` in the next `__init__`",
+        ends_worker=True,
+    ),
     _fault("hangs", 2.1, "deadline-exceeded", "`while True` with a bare `except: pass`", ends_worker=True),
     _fault("holds_gil", 2.1, "deadline-exceeded", "a loop in C that holds the interpreter", ends_worker=True),
     _fault("stops_itself", 2.1, "deadline-exceeded", "SIGSTOP from within", ends_worker=True),
