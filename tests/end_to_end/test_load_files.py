@@ -49,7 +49,9 @@ def predict(service: Any, files: Any, **args: str) -> Any:
 
 
 def left_in(folder: Path) -> list[str]:
-    return [path.name for path in folder.glob("mdai-model-*/loaded/**/*") if path.is_file()]
+    """The names of the files that were loaded and are there; a folder may be deleted meanwhile."""
+    loaded = folder.glob("mdai-model-*/loaded")
+    return sorted(name for top in loaded for _, _, files in os.walk(top) for name in files)
 
 
 def test_a_batch_is_loaded_predicted_by_path_and_gone(serve: Serve, package: Write) -> None:
