@@ -90,11 +90,7 @@ def held() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _no_room(error) from error
-
-
-def _no_room(error: OSError) -> OutOfResources:
-    return OutOfResources(f"This machine cannot hold the body ({error.strerror}). Try later.")
+        raise OutOfResources(f"This machine cannot hold the body ({error.strerror}). Try later.") from error
 
 
 async def receive_body(
@@ -106,15 +102,13 @@ async def receive_body(
     ClientGone when the client closes the connection, OutOfResources, whatever `grown` raises; and for a form
     MalformedBody and InvalidRequest.
     """
-    try:
+    with held():
         if media != FORM_TYPE:
             await _Upload(exchange, limits, grown).take(buffer.write, buffer)
             return
         form = FormToMsgpack(buffer, boundary(exchange.headers[b"content-type"]))
         await _Upload(exchange, limits, grown).take(form.write, piece=_FORM_PIECE)
         form.finish()
-    except OSError as error:
-        raise _no_room(error) from error
 
 
 def boundary(content_type: bytes) -> bytes:

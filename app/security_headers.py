@@ -21,7 +21,6 @@ _DEFAULTS = {
     b"x-content-type-options": b"nosniff",
     b"x-frame-options": b"DENY",
 }
-_DECIDED_BY = frozenset((*_DEFAULTS, b"etag"))
 _INLINE_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 
 
@@ -32,8 +31,6 @@ def with_defaults(headers: Headers) -> Headers:
     kept says so by an ETag.
     """
     given = {name.lower() for name, _ in headers}
-    if given.isdisjoint(_DECIDED_BY):
-        return [*headers, *_DEFAULTS.items()]
     return [
         *headers,
         *(

@@ -74,7 +74,7 @@ def measured(steps: dict[str, Callable[[], object]], runs: int) -> dict[str, lis
 
 
 def figures_of(lists: list[Any], arrays: list[Any] | None, runs: int) -> dict[str, float]:
-    with SharedBuffer.create() as buffer:
+    with SharedBuffer() as buffer:
         size, skeleton_size = encoding.write_into(lists, encoding.Sink(lambda: buffer.fd), "msgpack")
         skeleton = buffer.read(size, skeleton_size)
         steps: dict[str, Callable[[], object]] = {

@@ -6,7 +6,6 @@ of each worker.
 """
 
 import compileall
-import hashlib
 import py_compile
 import shutil
 import subprocess
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from model_loader.cache_hold import Hold
+from model_loader.digest import content_digest
 from model_loader.environment_cache import CacheSlot
 from model_loader.errors import EnvironmentBuildError
 from model_loader.interpreters import PROBE_SECONDS
@@ -59,7 +59,7 @@ def compiled_guest(python: Path, version: str, *, cache: Path, cancellation: Can
         return {"version": version}
 
     try:
-        finished = CacheSlot(cache / RUNTIMES / f"guest-{version}-{_digest()[:16]}").get(
+        finished = CacheSlot(cache / RUNTIMES / f"guest-{version}-{content_digest(GUEST)[:16]}").get(
             build,
             usable=lambda folder, notes: (folder / "worker" / "__main__.py").is_file(),
             progress=lambda sentence: None,
@@ -88,13 +88,3 @@ def _compile(python: Path, folder: Path) -> None:
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise _NotCompiled from error
-
-
-def _digest() -> str:
-    """Names the sources: of every file its name and its content."""
-    total = hashlib.sha256()
-    for path in sorted(GUEST.rglob("*.py")):
-        content = path.read_bytes()
-        total.update(b"%s\0%d\0" % (str(path.relative_to(GUEST)).encode(), len(content)))
-        total.update(content)
-    return total.hexdigest()

@@ -268,7 +268,7 @@ class WorkerProcess:
             message["size"] = body.size
             descriptors.append(body.fd)
         if self._response is None:
-            self._response = SharedBuffer.create(self._answers)
+            self._response = SharedBuffer(self._answers)
             self._response.is_held_elsewhere = True
         try:
             message["response"] = number = self._response.number
@@ -339,7 +339,7 @@ class WorkerProcess:
         """Have it started. Raises OSError without descriptors for that, RuntimeError without a thread."""
         with ExitStack() as unless_begun:
             unless_begun.callback(self._channel.close)
-            self._notice = SharedBuffer.create()
+            self._notice = SharedBuffer()
             unless_begun.callback(self._notice.close)
             self._notice.write(wire.NUMBER.pack(0))
             (out_read, out_write), (err_read, err_write) = (_pipe(unless_begun) for _ in range(2))
@@ -463,7 +463,7 @@ class WorkerProcess:
     def _answer_in(self, done: Done) -> SharedBuffer:
         """The buffer that holds the answer: its caller's from now on."""
         if done.small or self._response is None:
-            buffer = SharedBuffer.create()
+            buffer = SharedBuffer()
             buffer.write(done.small)
             self._recover_response(is_sound=True)
             return buffer

@@ -34,11 +34,6 @@ class SharedBuffer:
         self._small: bytearray | None = bytearray()
         self._file: MemoryFile | None = None
 
-    @classmethod
-    def create(cls, warm: WarmFiles | None = None, likely: int = 0) -> "SharedBuffer":
-        """A new, empty buffer."""
-        return cls(warm, likely)
-
     @property
     def small(self) -> bytearray | None:
         """All that was written, where it lies in ordinary memory. Raises ValueError once the buffer is closed."""

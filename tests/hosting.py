@@ -173,7 +173,7 @@ class Hosted:
 async def predict(pool: WorkerPool, request: Any = None, accept: Literal["msgpack", "json"] = "msgpack") -> Answer:
     """One prediction; a `request` of bytes is sent as it is."""
     body = request if isinstance(request, bytes) else msgpack.packb({"files": []} if request is None else request)
-    with SharedBuffer.create() as buffer:
+    with SharedBuffer() as buffer:
         buffer.write(body)
         with await pool.predict(PredictRequest(buffer, accept, "test")) as prediction:
             return Answer(prediction.body.read(0, prediction.size), prediction.skeleton, prediction.timings)

@@ -150,7 +150,7 @@ class Meeting:
         fifo = self.folder / name
         if not fifo.exists():
             os.mkfifo(fifo)
-        with SharedBuffer.create() as body:
+        with SharedBuffer() as body:
             body.write(b"\x80")
             with await self.pool.predict(PredictRequest(body, "msgpack", f"name-{name}")) as prediction:
                 return prediction.timings

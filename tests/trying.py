@@ -48,6 +48,6 @@ def answer_of(source: str, request: TrialRequest) -> Answer:
     package: dict[str, Any] = {}
     exec(source, package)
     outputs = package["MDAIModel"]().predict({"files": [file.message() for file in request.files]})
-    with SharedBuffer.create() as buffer:
+    with SharedBuffer() as buffer:
         size, skeleton = encoding.write_into(encoding.materialise(outputs), encoding.Sink(lambda: buffer.fd), "msgpack")
         return Answer(request, buffer.read(0, size), buffer.read(size, skeleton))

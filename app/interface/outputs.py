@@ -29,7 +29,6 @@ from app.interface.wording import article, describe, visible
 
 #: Bytes of one output's skeleton, in which nothing large stands: decoded it takes up to sixty times as much memory.
 LARGEST_OUTPUT = 8 << 20
-_NO_OUTPUTS = b"\x90"
 
 
 def judge(skeleton: bytes, label_classes: Sequence[LabelClass] = (), *, strict: bool = False) -> tuple[str, ...]:
@@ -66,8 +65,6 @@ def _judging(skeleton: bytes, label_classes: Sequence[LabelClass], is_strict: bo
     judgement = _Judgement(label_classes, is_strict)
     try:
         content = judgement.outputs(skeleton)
-        if content == _NO_OUTPUTS:
-            return judgement.doubts
         walk = Walk(content, len(content))
         for index in range(walk.enter_list("the list")):
             yield from judgement.consider(index, (yield from walk.skip("the list")))

@@ -41,7 +41,7 @@ class LoadFilesRoute:
                 "'content_path' as application/msgpack. A form with its files goes to /predict."
             )
         length = declared_length(exchange.headers, self._settings.max_body)
-        with BodyShare(self._budget, length) as share, SharedBuffer.create(self._bodies, length) as body:
+        with BodyShare(self._budget, length) as share, SharedBuffer(self._bodies, length) as body:
             await receive_body(exchange, media, body, self._upload_limits, share.grow_to)
             with held():
                 await asyncio.to_thread(self._loaded.store, body, await _files_in(body))

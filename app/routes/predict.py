@@ -68,7 +68,7 @@ class PredictRoute:
         length = declared_length(exchange.headers, self._settings.max_body)
         timeout = time_limit(exchange.headers)
         self._predictor.check_admission()
-        with BodyShare(self._budget, length) as share, SharedBuffer.create(self._bodies, length) as body:
+        with BodyShare(self._budget, length) as share, SharedBuffer(self._bodies, length) as body:
             await receive_body(exchange, media, body, self._upload_limits, share.grow_to)
             exchange.timings["upload"] = time.perf_counter() - exchange.started_at
             summary = await _summary_of(body)

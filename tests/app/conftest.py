@@ -29,7 +29,7 @@ class FakePrediction:
     """An answer in a shared buffer, as a worker leaves it."""
 
     def __init__(self, response: bytes, size: int, skeleton: bytes) -> None:
-        self.body = SharedBuffer.create()
+        self.body = SharedBuffer()
         self.body.write(response)
         self.size = size
         self.skeleton = skeleton
@@ -198,11 +198,11 @@ def log_of_app(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFi
 def live_buffers(monkeypatch: pytest.MonkeyPatch) -> list[SharedBuffer]:
     """Every buffer that the service makes."""
     made: list[SharedBuffer] = []
-    create = SharedBuffer.create
+    make = SharedBuffer.__init__
 
-    def create_and_note(*arguments: Any) -> SharedBuffer:
-        made.append(create(*arguments))
-        return made[-1]
+    def make_and_note(self: SharedBuffer, *arguments: Any) -> None:
+        make(self, *arguments)
+        made.append(self)
 
-    monkeypatch.setattr(SharedBuffer, "create", create_and_note)
+    monkeypatch.setattr(SharedBuffer, "__init__", make_and_note)
     return made

@@ -42,7 +42,7 @@ def loaded(tmp_path: Path, clock: Clock) -> LoadedFiles:
 
 def store(loaded: LoadedFiles, files: dict[str, bytes]) -> None:
     packed = msgpack.packb([{"content": content, "content_path": path} for path, content in files.items()])
-    with SharedBuffer.create() as body:
+    with SharedBuffer() as body:
         body.write(packed)
         loaded.store(body, read_loading(packed))
 
@@ -268,7 +268,7 @@ def test_no_path_writes_outside_of_the_folder(tmp_path: Path, paths: list[str]) 
         files = read_loading(packed)
     except InterfaceError:
         return
-    with SharedBuffer.create() as body:
+    with SharedBuffer() as body:
         body.write(packed)
         loaded.store(body, files)
     try:

@@ -51,7 +51,7 @@ def convert(body: bytes, chunks: Iterable[bytes] | None = None) -> Any:
 
 def converted(chunks: Iterable[bytes]) -> bytes:
     """The map that a worker reads."""
-    with SharedBuffer.create() as buffer:
+    with SharedBuffer() as buffer:
         form = FormToMsgpack(buffer, BOUNDARY)
         for chunk in chunks:
             form.write(chunk)

@@ -35,7 +35,7 @@ def serve(
 
 def ask(hosted: Hosted, timeout: float | None = None, **args: str) -> "asyncio.Task[Any]":
     async def asked() -> Any:
-        with SharedBuffer.create() as body:
+        with SharedBuffer() as body:
             body.write(msgpack.packb({"files": [], "args": args}))
             with await hosted.pool.predict(PredictRequest(body, "msgpack", "test", timeout)) as prediction:
                 return msgpack.unpackb(prediction.body.read(0, prediction.size))

@@ -102,7 +102,7 @@ def test_any_bytes_are_replies_up_to_the_first_nonsense_and_end_the_channel_once
 
 def assert_harmless(done: Done) -> None:
     """What a worker claims can be looked for, whether it is there or not."""
-    body = SharedBuffer.create()
+    body = SharedBuffer()
     body.write(b"ten bytes.")
     with Prediction(Answer(done, body), 0.0) as prediction:
         assert len(prediction.skeleton) <= 10

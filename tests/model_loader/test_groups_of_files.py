@@ -118,7 +118,7 @@ def test_files_are_read_by_their_paths_and_needed_until_the_worker_has_ended(
     async def ask() -> list[Any]:
         inputs = Inputs(tmp_path / "inputs", {"1/a": "A", "b": "B"})
         seen = []
-        with SharedBuffer.create() as body:
+        with SharedBuffer() as body:
             body.write(msgpack.packb({"files": named}))
             with await served.pool.predict(PredictRequest(body, "msgpack", "test", inputs=inputs)) as prediction:
                 seen.append(msgpack.unpackb(prediction.body.read(0, prediction.size))[0]["note"])
@@ -126,7 +126,7 @@ def test_files_are_read_by_their_paths_and_needed_until_the_worker_has_ended(
         inputs = Inputs(tmp_path / "inputs", {})
         (inputs.folder / "b").unlink()
         os.mkfifo(inputs.folder / "b")
-        with SharedBuffer.create() as body:
+        with SharedBuffer() as body:
             body.write(msgpack.packb({"files": named}))
             request = asyncio.create_task(served.pool.predict(PredictRequest(body, "msgpack", "test", inputs=inputs)))
             # The model has opened the fifo when this has, too.

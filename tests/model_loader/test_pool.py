@@ -749,7 +749,7 @@ def test_without_descriptors_a_request_is_refused_and_no_worker_is_lost(
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     async def scenario() -> None:
-        with SharedBuffer.create() as body:
+        with SharedBuffer() as body:
             body.write(b"\x80")
             few_descriptors()
             with pytest.raises(NotReady, match="cannot hold another answer"):
@@ -766,7 +766,7 @@ def test_a_request_whose_body_is_closed_costs_no_worker(meet: Meet) -> None:
     meeting = meet(script=ANSWERS).start()
 
     async def scenario() -> None:
-        body = SharedBuffer.create()
+        body = SharedBuffer()
         body.close()
         with pytest.raises(ValueError, match="closed"):
             await meeting.pool.predict(PredictRequest(body, "msgpack", "name-a"))

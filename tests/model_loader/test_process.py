@@ -63,7 +63,7 @@ async def loaded(worker: WorkerProcess) -> WorkerProcess:
 
 
 async def asked(worker: WorkerProcess, timeout: float = PATIENCE) -> Done:
-    with SharedBuffer.create() as body:
+    with SharedBuffer() as body:
         answer = await worker.submit(body, "msgpack", "test", timeout)
         answer.body.close()
         return answer.done
@@ -373,7 +373,7 @@ def test_an_answer_counts_though_the_worker_dies_a_moment_later(hosted: Hosted, 
     async def scenario() -> None:
         for _ in range(3):
             worker = await loaded(scripted("hear()\nsay(READY)\nhear()\nsay(DONE)\nos._exit(1)"))
-            with SharedBuffer.create() as body:
+            with SharedBuffer() as body:
                 answer = worker.submit(body, "msgpack", "test", PATIENCE)
                 await_true(lambda worker=worker: not is_alive(worker.pid), "it has answered and died")
                 with (await answer).body as response:

@@ -23,7 +23,7 @@ def nothing_left() -> Iterator[None]:
 
 
 def test_chunks_are_appended_and_read_back_in_any_part() -> None:
-    with SharedBuffer.create() as buffer:
+    with SharedBuffer() as buffer:
         assert buffer.size == 0
         for chunk in (b"one", bytearray(b"two"), memoryview(b"-three-")[1:-1], b""):
             buffer.write(chunk)
@@ -34,7 +34,7 @@ def test_chunks_are_appended_and_read_back_in_any_part() -> None:
 
 
 def test_a_read_is_short_only_where_the_file_ends_and_takes_no_memory_for_what_is_promised() -> None:
-    with SharedBuffer.create() as buffer:
+    with SharedBuffer() as buffer:
         buffer.write(b"0123456789")
         assert buffer.read(8, 100) == b"89"
         assert buffer.read(10, 1) == b""
@@ -46,7 +46,7 @@ def test_a_read_is_short_only_where_the_file_ends_and_takes_no_memory_for_what_i
 
 
 def test_what_was_written_can_be_patched_and_nothing_beyond() -> None:
-    with SharedBuffer.create() as buffer:
+    with SharedBuffer() as buffer:
         buffer.write(b"length????")
         buffer.patch(6, b"1234")
         assert buffer.read(0, 10) == b"length1234"
@@ -57,7 +57,7 @@ def test_what_was_written_can_be_patched_and_nothing_beyond() -> None:
 
 
 def test_a_map_shows_what_was_written_and_ends_with_its_block() -> None:
-    with SharedBuffer.create() as buffer:
+    with SharedBuffer() as buffer:
         with buffer.mapped() as view:
             assert view == b""
         buffer.write(b"content")
@@ -73,7 +73,7 @@ def test_a_map_shows_what_was_written_and_ends_with_its_block() -> None:
 
 @pytest.mark.parametrize("size", [0, 10, LARGE])
 def test_a_buffer_is_given_back_once_however_often_it_is_closed(size: int) -> None:
-    buffer = SharedBuffer.create()
+    buffer = SharedBuffer()
     os.ftruncate(buffer.fd, size)
     descriptor = buffer.fd
     buffer.close()
@@ -83,7 +83,7 @@ def test_a_buffer_is_given_back_once_however_often_it_is_closed(size: int) -> No
     del buffer
     assert os.fstat(other)
     os.close(other)
-    with pytest.raises(ValueError, match="closed"), SharedBuffer.create() as again:
+    with pytest.raises(ValueError, match="closed"), SharedBuffer() as again:
         again.close()
         again.write(b"x")
 
@@ -98,7 +98,7 @@ def test_only_much_memory_is_given_back_on_a_thread(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(os, "close", recorded)
     for size in (1000, LARGE):
-        with SharedBuffer.create() as buffer:
+        with SharedBuffer() as buffer:
             os.ftruncate(buffer.fd, size)
     await_true(lambda: len(closers) == 2, "both are closed")
     closers[1].join(PATIENCE)
@@ -106,7 +106,7 @@ def test_only_much_memory_is_given_back_on_a_thread(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_buffer_that_is_forgotten_is_given_back_without_a_thread() -> None:
-    buffer = SharedBuffer.create()
+    buffer = SharedBuffer()
     os.ftruncate(buffer.fd, LARGE)
     descriptor = buffer.fd
     threads = threading.enumerate()
@@ -119,7 +119,7 @@ def test_without_descriptors_only_what_is_small_can_be_held() -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
     try:
-        with SharedBuffer.create() as buffer:
+        with SharedBuffer() as buffer:
             buffer.write(b"x" * SMALL)
             assert buffer.size == SMALL
             with pytest.raises(OSError, match="Too many open files"):
@@ -132,7 +132,7 @@ def test_without_descriptors_only_what_is_small_can_be_held() -> None:
 @pytest.mark.parametrize("size", [0, 1, SMALL, SMALL + 1, 3 * SMALL])
 def test_what_is_small_lies_in_ordinary_memory_and_reads_the_same(size: int) -> None:
     content = os.urandom(size)
-    with SharedBuffer.create() as buffer:
+    with SharedBuffer() as buffer:
         half = size // 2
         buffer.write(content[:half])
         buffer.write(content[half:])
@@ -148,7 +148,7 @@ def test_what_is_small_lies_in_ordinary_memory_and_reads_the_same(size: int) -> 
 
 
 def test_bytes_are_written_where_they_are_going_to_lie() -> None:
-    with SharedBuffer.create() as buffer:
+    with SharedBuffer() as buffer:
         buffer.write(b"head")
         buffer.expect(100)
         with buffer.room(200) as room:
@@ -164,7 +164,7 @@ def test_a_body_that_says_its_length_gets_a_file_of_that_length_however_it_is_wr
         warm = WarmFiles(100 << 20, sealed=True)
         numbers = []
         for likely in (10 << 20, 10 << 20, 0, 10 << 20):
-            with SharedBuffer.create(warm, likely) as buffer:
+            with SharedBuffer(warm, likely) as buffer:
                 buffer.write(b"x" * (SMALL + 1))
                 numbers.append(buffer.number)
                 buffer.expect(likely)
@@ -179,7 +179,7 @@ def test_a_file_is_used_again_unless_somebody_else_may_still_use_it() -> None:
         warm = WarmFiles(1 << 20, sealed=True)
         numbers = []
         for held in (False, False, True, False):
-            with SharedBuffer.create(warm) as buffer:
+            with SharedBuffer(warm) as buffer:
                 numbers.append(buffer.number)
                 buffer.is_held_elsewhere = held
         assert numbers[0] == numbers[1] == numbers[2] != numbers[3]

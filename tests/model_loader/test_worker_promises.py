@@ -443,7 +443,7 @@ def test_outputs_are_freed_before_the_answer_where_memory_is_measured_after_it(
     worker.frees_first = True
 
     async def answered() -> None:
-        with SharedBuffer.create() as body:
+        with SharedBuffer() as body:
             body.write(msgpack.packb({"files": []}))
             answer = await worker.submit(body, "msgpack", "test", PATIENCE)
             answer.body.close()

@@ -119,7 +119,7 @@ def _has_failed(pool: WorkerPool) -> bool:
 async def _result(
     pool: WorkerPool, request: TrialRequest, label_classes: Sequence[Mapping[str, Any]]
 ) -> Answer | ModelLoaderError:
-    with SharedBuffer.create() as body:
+    with SharedBuffer() as body:
         _write(request, label_classes, body)
         try:
             with await pool.predict(PredictRequest(body, "msgpack", "check")) as prediction:

@@ -17,7 +17,7 @@ Judge = Callable[..., tuple[str, ...]]
 
 
 def _skeleton_of(outputs: Any) -> bytes:
-    with SharedBuffer.create() as buffer:
+    with SharedBuffer() as buffer:
         size, length = encoding.write_into(encoding.materialise(outputs), encoding.Sink(lambda: buffer.fd), "msgpack")
         return buffer.read(size, length)
 

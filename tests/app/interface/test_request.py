@@ -466,7 +466,7 @@ def uncollected() -> Iterator[None]:
 def test_a_body_is_given_back_as_soon_as_it_was_read(uncollected: None, data: dict[str, Any]) -> None:
     """A map of shared memory keeps all of it, which may be gigabytes, for as long as anything holds a part."""
     before = shared_buffers()
-    with SharedBuffer.create() as body:
+    with SharedBuffer() as body:
         body.write(pack(data))
         with body.mapped() as view:
             read_request(view)
@@ -475,7 +475,7 @@ def test_a_body_is_given_back_as_soon_as_it_was_read(uncollected: None, data: di
 
 def test_files_that_come_ahead_are_given_back_as_soon_as_they_were_read(uncollected: None) -> None:
     before = shared_buffers()
-    with SharedBuffer.create() as body:
+    with SharedBuffer() as body:
         body.write(pack([{"content": b"DICM", "content_path": "1/a.dcm"}]))
         with body.mapped() as view:
             assert read_loading(view)[0].length == 4

@@ -27,7 +27,7 @@ ANSWER, REQUEST = validator(OUTPUT_SCHEMA), validator(REQUEST_SCHEMA)
 
 def as_json(outputs: Any) -> Any:
     """The answer's body that a worker writes where the caller asks for JSON."""
-    with SharedBuffer.create() as buffer:
+    with SharedBuffer() as buffer:
         size, _ = encoding.write_into(encoding.materialise(outputs), encoding.Sink(lambda: buffer.fd), "json")
         return json.loads(buffer.read(0, size))
 

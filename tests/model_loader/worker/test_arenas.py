@@ -51,7 +51,7 @@ def test_nothing_is_kept_where_memory_is_measured_after_the_answer(worker: Hoste
     process.frees_first = True
 
     async def answered() -> int:
-        with SharedBuffer.create() as body:
+        with SharedBuffer() as body:
             body.write(msgpack.packb({"files": []}))
             answer = await process.submit(body, "msgpack", "test", PATIENCE)
             with answer.body as outputs:

@@ -29,7 +29,7 @@ class Written(NamedTuple):
 
 
 def written(outputs: Any, accept: Literal["msgpack", "json"] = "msgpack") -> Written:
-    with SharedBuffer.create() as buffer:
+    with SharedBuffer() as buffer:
         size, length = encoding.write_into(encoding.materialise(outputs), encoding.Sink(lambda: buffer.fd), accept)
         return Written(buffer.read(0, size), buffer.read(size, length))
 
