@@ -12,8 +12,10 @@ import re
 import stat
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
+from app.renewed import Renewed
 from app.settings import ENV_PREFIX, Settings, SettingsError
 
 VARIABLE = ENV_PREFIX + "API_KEYS"
@@ -23,7 +25,7 @@ _OPTION = "--api-key-file"
 _NAMES = (ENV_PREFIX + "API_KEY_FILE", VARIABLE)
 _KEY = re.compile(r"[A-Za-z0-9._~+/=-]{1,512}")  # as RFC 6750 has tokens, so that a key fits into every header
 _LARGEST_FILE = 64 * 1024
-_LOOK_AGAIN_SECONDS = 1.0
+_STAYS = "The API keys of before stay in force, for the file has no new ones: %s"
 _HOW_TO_MAKE = "`openssl rand -hex 32` makes one"
 log = logging.getLogger(__name__)
 
@@ -38,46 +40,24 @@ class ApiKeys:
     def __init__(
         self, file: Path | None = None, listed: str = "", *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._file = file
         self._listed = _hashes(_read_list(listed)) if listed else ()
-        self._clock = clock
-        content = _file_content(file) if file else b""
-        self._seen = _hash(content)
-        self._accepted = self._listed + (_hashes(_read_lines(content)) if file else ())
-        self._looked_at = clock()
-        self._complaint = ""
+        self._in_file = Renewed(partial(_look, file), self._tell, log, _STAYS, clock) if file else None
 
     def __bool__(self) -> bool:
         """Whether requests need a key at all."""
-        return bool(self._accepted)
+        return bool(self._listed) or self._in_file is not None
 
     def accepts(self, key: str) -> bool:
         """Whether `key` is one of those; how long that takes tells nothing of them."""
-        self._look_again()
+        accepted = self._listed + (self._in_file.now() if self._in_file else ())
         presented = _hash(key.encode())
         matches = [  # a list, so that none is left out once one is found
-            hmac.compare_digest(presented, accepted) for accepted in self._accepted
+            hmac.compare_digest(presented, one) for one in accepted
         ]
         return any(matches)
 
-    def _look_again(self) -> None:
-        now = self._clock()
-        if self._file is None or now - self._looked_at < _LOOK_AGAIN_SECONDS:
-            return
-        self._looked_at = now
-        try:
-            content = _file_content(self._file)
-            if _hash(content) == self._seen:
-                self._complaint = ""
-                return
-            accepted = _hashes(_read_lines(content))
-        except SettingsError as error:
-            if str(error) != self._complaint:
-                self._complaint = str(error)
-                log.error("The API keys of before stay in force, for the file has no new ones: %s", error)
-            return
-        self._seen, self._accepted, self._complaint = _hash(content), self._listed + accepted, ""
-        log.info("The API keys were read again: %d accepted", len(self._accepted))
+    def _tell(self, in_file: tuple[bytes, ...]) -> None:
+        log.info("The API keys were read again: %d accepted", len(self._listed + in_file))
 
 
 def api_keys(settings: Settings) -> ApiKeys:
@@ -103,6 +83,11 @@ def doubts_about_keys(settings: Settings, environ: Mapping[str, str] = os.enviro
         verb = "change" if mode & stat.S_IWOTH else "read"
         warnings.append(f"Every user of this machine may {verb} the API keys in {file}: `chmod 600 {file}` ends that.")
     return warnings
+
+
+def _look(file: Path) -> tuple[bytes, Callable[[], tuple[bytes, ...]]]:
+    content = _file_content(file)
+    return _hash(content), lambda: _hashes(_read_lines(content))
 
 
 def _file_content(file: Path) -> bytes:

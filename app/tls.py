@@ -4,11 +4,13 @@ import logging
 import ssl
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from app.renewed import Renewed
 from app.settings import Settings, SettingsError
 
-_LOOK_AGAIN_SECONDS = 1.0
+_STAYS = "The certificate of before stays in use, for its files hold no new one: %s"
 log = logging.getLogger(__name__)
 
 #: What tells a file from the one that was in its place: a link that is set anew leads to another one.
@@ -28,49 +30,28 @@ def server_tls(settings: Settings, *, clock: Callable[[], float] = time.monotoni
         if settings.tls_key is not None:
             raise SettingsError("--tls-key belongs to a certificate: name that with --tls-cert.")
         return None
-    return _Renewing(settings.tls_cert, settings.tls_key, clock).context
+    return _renewing(settings.tls_cert, settings.tls_key, clock)
 
 
-class _Renewing:
-    """A certificate whose files are looked at when somebody connects, once a second at most.
+def _renewing(cert: Path, key: Path | None, clock: Callable[[], float]) -> ssl.SSLContext:
+    """For the listener; each connection gets, as its handshake begins, the newest certificate in its place."""
 
-    Files that cannot be used change nothing: the certificate of before stays, the log says so once, and they are tried
-    again. `context` is for the listener; each connection gets, as its handshake begins, the newest one in its place.
-    """
+    def look() -> tuple[tuple[_Identity | None, ...], Callable[[], ssl.SSLContext]]:
+        return tuple(_identity(file) for file in (cert, key) if file is not None), partial(_context, cert, key)
 
-    def __init__(self, cert: Path, key: Path | None, clock: Callable[[], float]) -> None:
-        self._cert, self._key = cert, key
-        self._clock = clock
-        self._seen = self._identities()
-        self.context = self._newest = _context(cert, key)
-        self.context.sni_callback = self._begin  # called without a name too
-        self._looked_at = clock()
-        self._complaint = ""
+    def tell(_: ssl.SSLContext) -> None:
+        log.info("The certificate was read again, from %s", cert)
 
-    def _begin(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
-        now = self._clock()
-        if now - self._looked_at >= _LOOK_AGAIN_SECONDS:
-            self._looked_at = now
-            self._look_again()
-        connection.context = self._newest
+    renewed = Renewed(
+        look, tell, log, "The certificate of before stays in use, for its files hold no new one: %s", clock
+    )
 
-    def _look_again(self) -> None:
-        found = self._identities()
-        if found == self._seen:
-            self._complaint = ""
-            return
-        try:
-            self._newest = _context(self._cert, self._key)
-        except (SettingsError, OSError, ValueError) as error:
-            if str(error) != self._complaint:
-                self._complaint = str(error)
-                log.error("The certificate of before stays in use, for its files hold no new one: %s", error)
-            return
-        self._seen, self._complaint = found, ""
-        log.info("The certificate was read again, from %s", self._cert)
+    def begin(connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        connection.context = renewed.now()
 
-    def _identities(self) -> list[_Identity | None]:
-        return [_identity(file) for file in (self._cert, self._key) if file is not None]
+    context = renewed.latest
+    context.sni_callback = begin  # called without a name too
+    return context
 
 
 def _identity(file: Path) -> _Identity | None:
