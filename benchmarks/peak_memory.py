@@ -1,16 +1,14 @@
 """How much memory one large body takes, and how soon it is given back."""
 
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from benchmarks.bodies import empty
 from benchmarks.client import Connection, Request
 from benchmarks.figures import spread
-from benchmarks.processes import memory
+from benchmarks.processes import memory, sampled
 from benchmarks.rows import Row
 from benchmarks.servers import SIDES, serving
 
@@ -56,7 +54,10 @@ def _one(side: str, row: Row, folder: Path, request: Request) -> dict[str, float
         with closing(Connection(server.port)) as connection:
             connection.ask(Request(empty()))
         idle = memory(server.pid)
-        with _sampling(server.pid) as samples, closing(Connection(server.port, timeout=600)) as connection:
+        with (
+            sampled(lambda: (time.monotonic(), memory(server.pid)), _EVERY_SECONDS) as samples,
+            closing(Connection(server.port, timeout=600)) as connection,
+        ):
             connection.ask(request)
             answered = time.monotonic()
             time.sleep(BACK_WITHIN_SECONDS)
@@ -70,21 +71,3 @@ def _one(side: str, row: Row, folder: Path, request: Request) -> dict[str, float
         "multiple": (peak - idle) / len(request.body),
         "back_seconds": max(above, default=0.0) if is_back else float("inf"),
     }
-
-
-@contextmanager
-def _sampling(pid: int) -> Iterator[list[tuple[float, int]]]:
-    samples: list[tuple[float, int]] = []
-    done = threading.Event()
-
-    def run() -> None:
-        while not done.wait(_EVERY_SECONDS):
-            samples.append((time.monotonic(), memory(pid)))
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield samples
-    finally:
-        done.set()
-        thread.join()

@@ -1,8 +1,31 @@
 """What a server with all its processes takes of the machine, as the kernel counts it."""
 
-from collections.abc import Iterator
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
+
+Sample = TypeVar("Sample")
+
+
+@contextmanager
+def sampled(sample: Callable[[], Sample], every: float) -> Iterator[list[Sample]]:
+    """What `sample` gives, at first and then every so many seconds for as long as the `with` block lasts."""
+    samples = [sample()]
+    done = threading.Event()
+
+    def run() -> None:
+        while not done.wait(every):
+            samples.append(sample())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield samples
+    finally:
+        done.set()
+        thread.join()
 
 
 def tree(pid: int) -> Iterator[int]:
@@ -38,12 +61,19 @@ def memory(pid: int) -> int:
             sizes = _rollup(process)
             private += sizes["Pss_Anon"] + sizes["Pss_File"]
             mapped += sizes["Pss_Shmem"]
-            for fd in Path(f"/proc/{process}/fd").iterdir():
-                with suppress(OSError):
-                    if str(fd.readlink()).startswith(("/memfd:", "/dev/shm")):
-                        found = fd.stat()
-                        shared[found.st_dev, found.st_ino] = found.st_blocks * 512
+            shared |= shared_memory(process)
     return private + max(mapped, sum(shared.values()))
+
+
+def shared_memory(pid: int) -> dict[tuple[int, int], int]:
+    """Of each file in shared memory that a process has open, mapped or not, however often: the bytes of its pages."""
+    found = {}
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):  # closed meanwhile
+            if str(fd.readlink()).startswith(("/memfd:", "/dev/shm")):
+                status = fd.stat()
+                found[status.st_dev, status.st_ino] = status.st_blocks * 512
+    return found
 
 
 def _rollup(pid: int) -> dict[str, int]:

@@ -7,7 +7,6 @@ import statistics
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,11 @@ from typing import Any
 from benchmarks.figures import difference, spread
 from benchmarks.rows import Row
 from benchmarks.servers import Server, serving, wait_for_workers, workers
+from model_loader.starting import come_before
 
 _ALONE = [sys.executable, "-I", "-c", "import numpy, pydicom; print(flush=True)"]
 _PATIENCE_SECONDS = 60.0
 _READY = re.compile(rb"(?m)^(\S+) INFO .* is ready on .*\n")
-#: What workers have more than the server.
-_NICE = 5
 
 
 def compare(row: Row, folder: Path) -> dict[str, Any]:
@@ -48,10 +46,8 @@ def _alone() -> float:
     began = time.perf_counter()
     with subprocess.Popen(_ALONE, stdout=subprocess.PIPE, start_new_session=True) as process:
         assert process.stdout
-        # Both as a worker's: else whatever the machine does beside this would be held against the worker alone.
-        os.setpriority(os.PRIO_PROCESS, process.pid, min(os.getpriority(os.PRIO_PROCESS, 0) + _NICE, 19))
-        with suppress(OSError):
-            Path(f"/proc/{process.pid}/autogroup").write_text(str(_NICE))
+        # As a worker: else whatever the machine does beside this would be held against the worker alone.
+        come_before(process.pid)
         process.stdout.readline()
         return (time.perf_counter() - began) * 1000
 

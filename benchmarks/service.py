@@ -22,6 +22,8 @@ from pathlib import Path
 
 import msgpack
 
+from benchmarks.processes import sampled
+
 COMMAND = Path(sys.executable).with_name("mdai-model")
 MB = 1_000_000
 BODY = 200 * MB
@@ -128,7 +130,7 @@ def memory() -> dict[str, float]:
         server.post(msgpack.packb({"files": []}))
         server_pid, worker_pid = server.process.pid, server.worker()
         idle = {pid: _resident(pid) for pid in (server_pid, worker_pid)}
-        with _sampling(lambda: {pid: _resident(pid) for pid in idle}, 0.001) as samples:
+        with sampled(lambda: {pid: _resident(pid) for pid in idle}, 0.001) as samples:
             assert server.post(body) == 200
         private = max(sample[server_pid]["RssAnon"] for sample in samples) - idle[server_pid]["RssAnon"]
         whole = max(sum(sample[worker_pid].values()) for sample in samples) - sum(idle[worker_pid].values())
@@ -172,27 +174,6 @@ def _resident(pid: int) -> dict[str, int]:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     kept = (line.split() for line in lines if line.startswith(("RssAnon:", "RssShmem:")))
     return {name.rstrip(":"): int(kilobytes) * 1024 for name, kilobytes, _unit in kept}
-
-
-Sample = dict[int, dict[str, int]]
-
-
-@contextmanager
-def _sampling(sample: Callable[[], Sample], every: float) -> Iterator[list[Sample]]:
-    samples = [sample()]
-    done = threading.Event()
-
-    def run() -> None:
-        while not done.wait(every):
-            samples.append(sample())
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield samples
-    finally:
-        done.set()
-        thread.join()
 
 
 def _free_port() -> int:

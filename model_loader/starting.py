@@ -32,11 +32,11 @@ def start(command: list[Any], **options: Any) -> "subprocess.Popen[bytes]":
     """A new worker's process; call it on the thread. Raises what Popen does."""
     process = subprocess.Popen(command, start_new_session=True, **options)
     _workers.add(process.pid)
-    _serve_first(process.pid)
+    come_before(process.pid)
     return process
 
 
-def _serve_first(worker: int) -> None:
+def come_before(worker: int) -> None:
     """Where cores are short, have this process, which answers everybody, come before its workers.
 
     Linux may deal out cores by session first (autogroup, not in containers); a worker leads one.

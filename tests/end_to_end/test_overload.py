@@ -3,15 +3,16 @@
 import hashlib
 import http.client
 import os
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgpack
+
+from benchmarks.processes import sampled, shared_memory
+from chaos.leftovers import memory_of
 
 _WORKERS, _QUEUE, _TIMES = 2, 4, 10
 _CALLERS = _TIMES * _WORKERS * (1 + _QUEUE)
@@ -39,7 +40,7 @@ def test_memory_stays_bounded_at_ten_times_overload_and_who_is_let_in_is_answere
     service.wait_for_line(r"worker 2 is ready")
     ask(service.url, "first")  # what grows once
     before = held_by(service.process.pid)
-    with most_held_by(service.process.pid) as most, ThreadPoolExecutor(_CALLERS) as callers:
+    with sampled(lambda: held_by(service.process.pid), 0.005) as held, ThreadPoolExecutor(_CALLERS) as callers:
         answers = list(callers.map(lambda number: ask(service.url, f"n{number}"), range(2 * _CALLERS)))
     refused = [answer for answer in answers if answer[0] == 503]
     digest = hashlib.sha256(_BODY).hexdigest()
@@ -52,7 +53,7 @@ def test_memory_stays_bounded_at_ten_times_overload_and_who_is_let_in_is_answere
     waits = [int(wait) for _, wait, _ in refused]
     assert min(waits) >= 1
     assert max(waits) >= 2, "three ahead that take 0.6 s each, for two workers"
-    grown = most[0] - before
+    grown = max(held) - before
     assert grown <= _QUEUE_BYTES + _ALLOWANCE, f"{grown / 2**20:.1f} MiB more, {len(refused)} refused"
     assert service.stop() == 0
 
@@ -73,30 +74,4 @@ def ask(url: str, nonce: str) -> tuple[int, str, bytes]:
 
 def held_by(pid: int) -> int:
     """Bytes of a process's own memory and of the shared memory that it has open, mapped or not."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    held = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon:"))
-    shared = {}
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(OSError):  # closed meanwhile
-            if str(entry.readlink()).startswith("/memfd:"):
-                status_of = entry.stat()
-                shared[status_of.st_ino] = status_of.st_blocks * 512  # what is mapped has two descriptors
-    return held + sum(shared.values())
-
-
-@contextmanager
-def most_held_by(pid: int) -> Iterator[list[int]]:
-    """The most that `held_by` has told meanwhile, in a list of one."""
-    most, done = [0], threading.Event()
-
-    def look() -> None:
-        while not done.wait(0.005):
-            most[0] = max(most[0], held_by(pid))
-
-    looking = threading.Thread(target=look)
-    looking.start()
-    try:
-        yield most
-    finally:
-        done.set()
-        looking.join()
+    return memory_of(pid) + sum(shared_memory(pid).values())
