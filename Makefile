@@ -20,7 +20,7 @@ test: $(INSTALLED)  ## The whole suite, in parallel; OPTIONS="tests/app -k label
 	@$(BIN)/python -m pytest -n logical $(OPTIONS)
 
 test-environments: $(INSTALLED)  ## Old Pythons with TensorFlow 1, fastapi 0.40 and so on, built and served; minutes, needs the index
-	@$(BIN)/python -m pytest -n logical -m environments $(OPTIONS)
+	@$(BIN)/python -m pytest -n logical -m environments --timeout 3600 $(OPTIONS)
 
 chaos: $(INSTALLED)  ## The service under fire: 1,000 workers ended, 22 faults of models; OPTIONS="--kills 100 --json FILE"
 	@$(BIN)/python -m chaos $(OPTIONS)
