@@ -26,8 +26,9 @@ from model_loader.devices import DevicePlan, builds_for_gpu, plan_devices
 from model_loader.environment import EnvironmentRequest
 from model_loader.errors import DeviceError, PackageError
 from model_loader.launch import preparation
+from model_loader.line import PoolLimits
 from model_loader.package import ModelPackage, open_package
-from model_loader.pool import PoolLimits, Prepare, WorkerPool
+from model_loader.pool import Prepare, WorkerPool
 from model_loader.recycling import Upkeep
 from model_loader.workdir import RunFolder
 from model_loader.worker_user import UserError, WorkerUser, named_user

@@ -10,7 +10,7 @@ import enum
 import logging
 import random
 import time
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,10 +19,11 @@ from typing import Any
 from model_loader import orphans, starting
 from model_loader.crew import Crew
 from model_loader.death import Cause
-from model_loader.errors import DeadlineExceeded, ModelLoaderError, NotReady, QueueFull
+from model_loader.errors import DeadlineExceeded, ModelLoaderError, NotReady
+from model_loader.line import Asking, Line, PoolLimits
 from model_loader.pace import Pace
 from model_loader.prediction import Prediction, PredictRequest
-from model_loader.process import NO_LIMIT, Answer, WorkerPlan, WorkerProcess, WorkerState
+from model_loader.process import Answer, Recipient, WorkerPlan, WorkerProcess
 from model_loader.recycling import Recycling, Upkeep
 from model_loader.slot import Slot, Tally
 from model_loader.spares import Spares
@@ -30,8 +31,6 @@ from model_loader.spares import Spares
 _FIRST_DELAY, _LONGEST_DELAY = 1.0, 60.0
 _REAP_EVERY = 10.0
 _NO_UPKEEP = Upkeep()
-#: How long a model that is to be stopped gets to see `mdai_cancelled` and return, which costs no start of a worker.
-_OBEY_SECONDS = 0.5
 log = logging.getLogger(__name__)
 
 
@@ -54,20 +53,6 @@ class Launch:
 
     plans: tuple[Callable[[], WorkerPlan], ...]
     facts: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class PoolLimits:
-    """Seconds and counts that the operator sets; `max_queue` is for each worker.
-
-    `kills_abandoned`: a predict that nobody waits for any more is stopped; else it runs to its end.
-    """
-
-    startup_timeout: float = 600.0
-    predict_timeout: float = 600.0
-    max_queue: int = 64
-    max_response: int = NO_LIMIT
-    kills_abandoned: bool = False
 
 
 #: Builds the environment and whatever else must be there before a worker can start; it may take minutes. It is given a
@@ -101,14 +86,9 @@ class WorkerPool:
         self._limits = limits
         self._delays = delays
         self._slots: list[Slot] = []
-        self._idle: deque[WorkerProcess] = deque()
-        self._waiting: deque[asyncio.Future[WorkerProcess]] = deque()
-        self._predict_pace, self._load_pace = Pace(), Pace()
-        self._in_flight = 0
-        self._quiet = asyncio.Event()
-        self._quiet.set()
+        self._line = Line(limits, lambda: len(self._slots), self._not_ready, self._may_take_another)
+        self._load_pace = Pace()
         self._stopping = False
-        self._closed = False
         self._reason = "the model's environment is being prepared"
         self._failure: ModelLoaderError | None = None
         self._settled = asyncio.Event()
@@ -136,9 +116,8 @@ class WorkerPool:
         self._stopping = True
         self._settled.set()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._quiet.wait(), grace)
-        self._closed = True
-        self._refuse_waiting()
+            await asyncio.wait_for(self._line.quiet.wait(), grace)
+        self._line.close()
         if self._serving is not None:
             self._serving.cancel()
             await asyncio.gather(self._serving, return_exceptions=True)
@@ -190,94 +169,56 @@ class WorkerPool:
     def check_admission(self) -> None:
         """Raises NotReady or QueueFull where a request that came now would be refused."""
         self.check_ready()
-        if not self._idle:
-            self._check_line()
+        self._line.check_room()
+
+    def ask(self, request: PredictRequest, recipient: Recipient) -> Asking:
+        """Have the request answered: the recipient gets an `Answer`, NotReady, or PredictFailed for this request alone.
+
+        Raises NotReady or QueueFull where it is refused; then the recipient hears nothing.
+        """
+        self.check_ready()
+        return self._line.ask(request, recipient)
+
+    def leave(self, asking: Asking) -> None:
+        """Nobody waits for it any more, which its recipient says.
+
+        One that waits in line is dropped. Where one runs, the model is told, and runs to its end for nobody, or is
+        stopped where the limits say so.
+        """
+        self._line.leave(asking)
 
     async def predict(self, request: PredictRequest) -> Prediction:
         """The model's answer. Raises NotReady, QueueFull, or PredictFailed for this request alone.
 
-        Cancelled while it waits, the request is dropped. Cancelled while it runs, the model is told, and runs to its
-        end for nobody, or is stopped where the limits say so; it is stopped too when the request's own time is over.
+        Cancelled, it leaves: see `leave`. Where the request's own time is over, the model is stopped.
         """
-        self.check_ready()
-        self._in_flight += 1
-        self._quiet.clear()
-        try:
-            return await self._predict(request)
-        finally:
-            self._in_flight -= 1
-            if not self._in_flight:
-                self._quiet.set()
-
-    async def _predict(self, request: PredictRequest) -> Prediction:
+        reply: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        asking = self.ask(request, reply)
         if request.timeout is None:
-            return await self._answered(request, Turn())
-        allowed, turn = min(request.timeout, self._limits.predict_timeout), Turn()
+            return await self._answer(asking, reply)
+        allowed = min(request.timeout, self._limits.predict_timeout)
         try:
             async with asyncio.timeout(allowed) as limit:
-                turn.is_over = limit.expired
-                return await self._answered(request, turn)
+                return await self._answer(asking, reply, limit.expired)
         except TimeoutError:
-            raise _late(allowed, turn.queued) from None
+            raise _late(allowed, asking.queued) from None
 
-    async def _answered(self, request: PredictRequest, turn: "Turn") -> Prediction:
-        arrived = time.perf_counter()
-        worker, answer = await self._hand_over(request)
-        turn.queued = time.perf_counter() - arrived
+    async def _answer(
+        self, asking: Asking, reply: "asyncio.Future[Answer]", is_over: Callable[[], bool] = lambda: False
+    ) -> Prediction:
         try:
-            return Prediction(await answer, turn.queued)
+            answer = await reply
         except asyncio.CancelledError:
-            if answer.cancelled():  # else the worker may have another request by now
-                is_stopped = turn.is_over() or self._limits.kills_abandoned
-                worker.abandon(_OBEY_SECONDS if is_stopped else None)
-            elif answer.exception() is None:
-                answer.result().body.close()
+            if reply.cancelled():  # else the worker may have another request by now
+                self._line.leave(asking, is_over=is_over())
+            elif reply.exception() is None:
+                reply.result().body.close()
             raise
-
-    async def _hand_over(self, request: PredictRequest) -> "tuple[WorkerProcess, asyncio.Future[Answer]]":
-        """Give the request to the next worker that is idle; where that has just ended, keep the first place in line."""
-        has_waited = False
-        while True:
-            worker = self._set_aside() or await self._wait_in_line(in_front=has_waited)
-            has_waited = True
-            if worker.state is WorkerState.READY and (answer := self._submitted(worker, request)):
-                return worker, answer
-
-    def _submitted(self, worker: WorkerProcess, request: PredictRequest) -> "asyncio.Future[Answer] | None":
-        """None where the worker has just ended and has not seen the request."""
-        began = time.perf_counter()
-        inputs = request.inputs
-
-        def freed() -> None:
-            self._predict_pace.note(time.perf_counter() - began)
-            if inputs is not None:
-                inputs.let_go()
-            self._release(worker)
-
-        try:
-            answer = worker.submit(
-                request.body,
-                request.accept,
-                request.request_id,
-                self._limits.predict_timeout,
-                self._limits.max_response,
-                folder=str(inputs.folder) if inputs else "",
-                freed=freed,
-            )
-        except OSError:
-            return None
-        except BaseException:
-            self._release(worker)
-            raise
-        if inputs is not None:
-            inputs.hold()
-        if request.taken_by is not None:
-            request.taken_by(worker.number)
-        return answer
+        return Prediction(answer, asking.queued or 0.0)
 
     def expected_wait(self) -> float:
         """Seconds after which a request that is refused now might find room, as predictions have gone lately."""
-        return self._predict_pace.until_turn(len(self._waiting) + 1, len(self._slots))
+        return self._line.expected_wait()
 
     def describe(self) -> dict[str, Any]:
         """Facts for people, as JSON: state, reason, queue, workers, and what preparing found out."""
@@ -285,7 +226,7 @@ class WorkerPool:
         return {
             "state": str(self.state),
             "reason": None if ready else str(self._not_ready()),
-            "waiting": len(self._waiting),
+            "waiting": len(self._line),
             "workers": [slot.describe() for slot in self._slots],
             "spares": self._spares.describe(),
             "restarts_by_cause": dict(self.restarts_by_cause),
@@ -326,7 +267,7 @@ class WorkerPool:
                 slot.tally.restarts += 1
                 self._crew.dismiss(slot.worker, Cause.RELOAD)
         self._spares.dismiss(Cause.RELOAD)
-        self._idle.clear()
+        self._line.forget_idle()
         self._slots = []
         self._failure = None
 
@@ -389,10 +330,9 @@ class WorkerPool:
         slot.adopt(worker)
         self._spares.begin()
         self._recycling.begin(worker)
-        self._release(worker)
+        self._line.release(worker)
         successor, cause = await self._recycling.successor(worker, lambda: self._beside(slot))
-        with suppress(ValueError):
-            self._idle.remove(worker)
+        self._line.forget(worker)
         slot.tally.restarts += 1
         if cause is not None:
             self._crew.dismiss(worker, cause)
@@ -422,64 +362,16 @@ class WorkerPool:
         self._failure = error
         self._settled.set()
         if not any(slot.is_promising for slot in self._slots):
-            self._refuse_waiting()
+            self._line.refuse_waiting()
         return delay
 
-    def _set_aside(self) -> WorkerProcess | None:
-        """The worker that has been idle longest; those that have ended are passed by."""
-        while self._idle:
-            worker = self._idle.popleft()
-            if worker.state is WorkerState.READY:
-                return worker
-        return None
-
-    async def _wait_in_line(self, *, in_front: bool) -> WorkerProcess:
-        if self._closed:
-            raise self._not_ready()
-        if not in_front:
-            self._check_line()
-        place: asyncio.Future[WorkerProcess] = asyncio.get_running_loop().create_future()
-        if in_front:
-            self._waiting.appendleft(place)
-        else:
-            self._waiting.append(place)
-        try:
-            return await place
-        except asyncio.CancelledError:
-            if place in self._waiting:
-                self._waiting.remove(place)
-            elif not place.cancelled() and place.exception() is None:
-                self._release(place.result())
-            raise
-
-    def _check_line(self) -> None:
-        waiting = len(self._waiting)
-        if waiting >= self._limits.max_queue * max(1, len(self._slots)):
-            raise QueueFull(
-                f"{waiting} requests wait already, which is as many as --max-queue allows: try again later.",
-                retry_after=self.expected_wait(),
-            )
-
-    def _release(self, worker: WorkerProcess) -> None:
-        """A worker has nothing to do: give it to who waits longest, or set it aside."""
-        if worker.state is not WorkerState.READY:
-            return
+    def _may_take_another(self, worker: WorkerProcess) -> bool:
+        """A worker has nothing to do."""
         if worker.dismissed_for is not None:
             self._crew.dismiss(worker, worker.dismissed_for)
-            return
+            return False
         self._recycling.released(worker)
-        while self._waiting:
-            place = self._waiting.popleft()
-            if not place.done():
-                place.set_result(worker)
-                return
-        self._idle.append(worker)
-
-    def _refuse_waiting(self) -> None:
-        while self._waiting:
-            place = self._waiting.popleft()
-            if not place.done():
-                place.set_exception(self._not_ready())
+        return True
 
     async def _reap(self) -> None:
         while True:
@@ -494,14 +386,6 @@ class WorkerPool:
             return NotReady(self._failure.text, traceback=self._failure.traceback, retry_after=5.0, quotes=True)
         passed = time.monotonic() - self._since
         return NotReady(f"{self._reason} ({passed:.0f} s so far).", retry_after=self._load_pace.left_of(passed))
-
-
-@dataclass
-class Turn:
-    """How one request fares: the seconds that it spent in line, None while it waits, and whether its time is over."""
-
-    queued: float | None = None
-    is_over: Callable[[], bool] = lambda: False
 
 
 def _late(allowed: float, queued: float | None) -> DeadlineExceeded:

@@ -26,7 +26,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -97,11 +97,31 @@ def _nothing() -> None:
     """Nobody wants to know."""
 
 
+#: What is said of one that has taken so many seconds.
+Late = Callable[[float], LoadFailed | PredictFailed]
+
+
 class Answer(NamedTuple):
     """What the worker says of a prediction, and the buffer where it lies: whoever gets it closes that."""
 
     done: Done
     body: SharedBuffer
+
+
+class Recipient(Protocol):
+    """Who gets an answer, called on the event loop; a future of asyncio's is one."""
+
+    def done(self) -> bool:
+        """Whether it is there already, or nobody wants it any more."""
+
+    def set_result(self, answer: Any, /) -> None:
+        """It is an `Answer`, which is the recipient's from now on."""
+
+    def set_exception(self, error: Exception, /) -> None:
+        """There is none, for this reason."""
+
+    def exception(self) -> object:
+        """The reason; asked for because asyncio complains of one that nobody has looked at."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +169,7 @@ class WorkerProcess:
         self.python = ""
         self._loop = asyncio.get_running_loop()
         self._mark = "-".join(filter(None, (family, uuid.uuid4().hex)))
-        self._answer: asyncio.Future[Any] = self._loop.create_future()
+        self._recipient: Recipient = self._loop.create_future()
         self._deadline: asyncio.TimerHandle | None = None
         self._killed_because: LoadFailed | PredictFailed | None = None
         self._is_told_to_end = False
@@ -195,13 +215,14 @@ class WorkerProcess:
             "hidden": [str(folder) for folder in plan.hidden],
             "label_classes": msgspec.msgpack.encode(plan.label_classes),
         }
-        answer: asyncio.Future[Ready] = self._expect(timeout, _load_took_too_long)
+        loaded: asyncio.Future[Ready] = self._loop.create_future()
+        self._expect(loaded, timeout, _load_took_too_long)
         try:
             try:
                 self._channel.send(message, (self._notice.fd,))
             except OSError:
                 self._channel_ended(is_spoiled=False)
-            ready = await answer
+            ready = await loaded
         except (LoadFailed, asyncio.CancelledError):
             self.kill()
             await self.ended.wait()
@@ -219,15 +240,18 @@ class WorkerProcess:
         max_response: int = NO_LIMIT,
         folder: str = "",
         freed: Callable[[], None] = _nothing,
-    ) -> "asyncio.Future[Answer]":
-        """Have the model predict; the future gives its answer or raises PredictFailed.
+        *,
+        recipient: Recipient,
+    ) -> None:
+        """Have the model predict; `recipient` gets its answer or PredictFailed.
 
         In `folder` lie the files that the request names by `content_path`.
 
-        Past `timeout` seconds the process group is killed. The future settles whatever happens; who cancels it leaves
-        the worker BUSY, and may `abandon` it. `freed` is called when the worker has done with the request, one way or
-        the other. Raises OSError where the worker has ended meanwhile and has not seen the request, and NoRoom where
-        memory or descriptors are exhausted.
+        Past `timeout` seconds the process group is killed, and the recipient gets something whatever happens; where it
+        does not want that any more, the worker is BUSY all the same, and may be told by `abandon`. `freed` is called
+        when the worker has done with the request, one way or the other, a moment before the recipient is. Raises
+        OSError where the worker has ended meanwhile and has not seen the request, and NoRoom where memory or
+        descriptors are exhausted.
         """
         assert self.state is WorkerState.READY
         message: Message = {
@@ -256,8 +280,7 @@ class WorkerProcess:
         self.state = WorkerState.BUSY
         self._memory_kills_before = _memory_kills.lately()
         self.predictions = number
-        answer: asyncio.Future[Answer] = self._expect(timeout, _predict_took_too_long)
-        return answer
+        self._expect(recipient, timeout, _predict_took_too_long)
 
     def _with_buffers(self, message: Message, body: SharedBuffer) -> list[int]:
         """Put the request into the message, or the descriptors of what it lies in and of what the answer may fill."""
@@ -421,13 +444,14 @@ class WorkerProcess:
         tags = {"worker": self.number, "stream": stream}
         model_log.info("%s", line, extra={**tags, "request_id": request_id, "fields": tags})
 
-    def _expect(self, timeout: float, late: Callable[[float], LoadFailed | PredictFailed]) -> "asyncio.Future[Any]":
-        self._answer = self._loop.create_future()
+    def _expect(
+        self, recipient: Recipient, timeout: float, late: Callable[[float], LoadFailed | PredictFailed]
+    ) -> None:
+        self._recipient = recipient
         if self.ended.is_set():
             self._fail(self._cause_of_death())
         else:
             self._deadline = self._loop.call_later(timeout, lambda: self._expire(late(timeout)))
-        return self._answer
 
     def _answered(self, reply: Reply) -> None:
         if self.state in (WorkerState.STOPPING, WorkerState.DEAD):
@@ -449,16 +473,16 @@ class WorkerProcess:
             self._answer_with(reply.done)
         else:
             self._settle()
-            self._answer.set_result(answer)
+            self._recipient.set_result(answer)
 
     def _answer_with(self, done: Done) -> None:
-        answer = Answer(done, self._answer_in(done))
+        answer, recipient = Answer(done, self._answer_in(done)), self._recipient
         self._settle()
-        if self._answer.done():  # nobody waits for it any more
+        self._free()  # it may have another request from now on, and predict while its answer is looked at
+        if recipient.done():  # nobody waits for it any more
             answer.body.close()
         else:
-            self._answer.set_result(answer)
-        self._free()
+            recipient.set_result(answer)
 
     def _answer_in(self, done: Done) -> SharedBuffer:
         """The buffer that holds the answer: its caller's from now on."""
@@ -496,11 +520,12 @@ class WorkerProcess:
             self._deadline = None
 
     def _fail(self, error: LoadFailed | PredictFailed) -> None:
+        recipient = self._recipient
         self._settle()
-        if not self._answer.done():
-            self._answer.set_exception(error)
-            self._answer.exception()  # whoever asked may have left; who has not raises it
         self._free()
+        if not recipient.done():
+            recipient.set_exception(error)
+            recipient.exception()  # whoever asked may have left; who has not raises it
 
     def _expire(self, late: LoadFailed | PredictFailed) -> None:
         self._killed_because = late

@@ -18,11 +18,13 @@ from typing import Any, Literal, Self, TypeVar
 
 import msgpack
 
+from model_loader import process
 from model_loader.devices import plan_devices
 from model_loader.environment import EnvironmentRequest
 from model_loader.launch import preparation
+from model_loader.line import PoolLimits
 from model_loader.package import ModelPackage, open_package
-from model_loader.pool import Launch, PoolLimits, PoolState, WorkerPool
+from model_loader.pool import Launch, PoolState, WorkerPool
 from model_loader.prediction import PredictRequest
 from model_loader.process import WorkerProcess
 from model_loader.recycling import Upkeep
@@ -168,6 +170,13 @@ class Hosted:
     def processes(self) -> set[int]:
         """The ids of all processes that descend from this host's workers."""
         return processes_with(f"{_TRACE}={self._trace}")
+
+
+def submitted(worker: WorkerProcess, body: SharedBuffer, timeout: float = PATIENCE) -> "asyncio.Future[process.Answer]":
+    """What the worker answers to a request that lies in `body`."""
+    answer: asyncio.Future[process.Answer] = asyncio.get_running_loop().create_future()
+    worker.submit(body, "msgpack", "test", timeout, recipient=answer)
+    return answer
 
 
 async def predict(pool: WorkerPool, request: Any = None, accept: Literal["msgpack", "json"] = "msgpack") -> Answer:

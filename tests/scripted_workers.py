@@ -15,7 +15,8 @@ from typing import Any
 
 import msgpack
 
-from model_loader.pool import Launch, PoolLimits, WorkerPool
+from model_loader.line import PoolLimits
+from model_loader.pool import Launch, WorkerPool
 from model_loader.prediction import PredictRequest
 from model_loader.process import WorkerPlan
 from model_loader.recycling import Upkeep

@@ -10,7 +10,7 @@ import msgpack
 import pytest
 
 from model_loader.errors import DeadlineExceeded, OutputUnwritable, QueueFull
-from model_loader.pool import PoolLimits
+from model_loader.line import PoolLimits
 from model_loader.prediction import PredictRequest
 from model_loader.shared_buffer import SharedBuffer
 from tests.hosting import PATIENCE, Hosted, until, within
@@ -164,7 +164,7 @@ def test_a_request_may_not_allow_more_than_the_operator(host: Host, tmp_path: Pa
 
 def test_who_is_refused_is_told_to_wait_as_long_as_predictions_take(host: Host, tmp_path: Path) -> None:
     hosted = host("heeds_cancellation", environ={"MEETING": str(tmp_path)}, limits=PoolLimits(max_queue=1)).start()
-    hosted.pool._predict_pace.note(20.0)
+    hosted.pool._line._pace.note(20.0)
 
     async def scenario() -> None:
         tasks = [ask(hosted, way="wait", name=name) for name in "ab"]

@@ -10,7 +10,7 @@ import msgpack
 import pytest
 
 from model_loader.errors import DeadlineExceeded, ModelRaised, NotReady
-from model_loader.pool import PoolLimits
+from model_loader.line import PoolLimits
 from model_loader.prediction import PredictRequest
 from model_loader.shared_buffer import SharedBuffer
 from tests.hosting import PATIENCE, Hosted

@@ -8,7 +8,7 @@ import pytest
 
 from model_loader import memory_file
 from model_loader.errors import OutputUnwritable, PredictFailed
-from model_loader.pool import PoolLimits
+from model_loader.line import PoolLimits
 from tests.hosting import PATIENCE, Hosted
 
 LONG = 3_000_000

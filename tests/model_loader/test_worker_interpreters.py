@@ -14,7 +14,7 @@ import msgpack
 import pytest
 
 from model_loader.errors import DeadlineExceeded, DiedLoading, ModelRaised, PredictFailed, WorkerDied
-from model_loader.pool import PoolLimits
+from model_loader.line import PoolLimits
 from tests.building import write_files
 from tests.exports import REQUESTED, export_files
 from tests.hosting import PACKAGES, PATIENCE, Hosted, is_alive

@@ -25,9 +25,9 @@ from model_loader.errors import (
     RequestUnreadable,
     WorkerDied,
 )
-from model_loader.pool import PoolLimits
+from model_loader.line import PoolLimits
 from model_loader.shared_buffer import SharedBuffer
-from tests.hosting import PATIENCE, Hosted, is_alive
+from tests.hosting import PATIENCE, Hosted, is_alive, submitted
 
 Host = Callable[..., Hosted]
 
@@ -445,7 +445,7 @@ def test_outputs_are_freed_before_the_answer_where_memory_is_measured_after_it(
     async def answered() -> None:
         with SharedBuffer() as body:
             body.write(msgpack.packb({"files": []}))
-            answer = await worker.submit(body, "msgpack", "test", PATIENCE)
+            answer = await submitted(worker, body)
             answer.body.close()
 
     service.run(answered())

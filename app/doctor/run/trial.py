@@ -19,8 +19,9 @@ from model_loader.devices import DeviceChoice, plan_devices
 from model_loader.environment import EnvironmentRequest
 from model_loader.errors import DeadlineExceeded, ModelLoaderError, NotReady, PredictFailed
 from model_loader.launch import preparation
+from model_loader.line import PoolLimits
 from model_loader.package import ModelPackage
-from model_loader.pool import PoolLimits, PoolState, WorkerPool
+from model_loader.pool import PoolState, WorkerPool
 from model_loader.prediction import PredictRequest
 from model_loader.shared_buffer import SharedBuffer
 from model_loader.workdir import RunFolder

@@ -8,7 +8,7 @@ import pytest
 
 from model_loader.shared_buffer import SharedBuffer
 from model_loader.worker.mdai_guest import arenas
-from tests.hosting import PATIENCE, Hosted
+from tests.hosting import Hosted, submitted
 
 NUMBERS = 1_000_000
 COUNTS_FAULTS = f"""
@@ -53,7 +53,7 @@ def test_nothing_is_kept_where_memory_is_measured_after_the_answer(worker: Hoste
     async def answered() -> int:
         with SharedBuffer() as body:
             body.write(msgpack.packb({"files": []}))
-            answer = await process.submit(body, "msgpack", "test", PATIENCE)
+            answer = await submitted(process, body)
             with answer.body as outputs:
                 return int(msgpack.unpackb(outputs.read(0, answer.done.size))[0]["note"])
 

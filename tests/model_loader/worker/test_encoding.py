@@ -17,7 +17,7 @@ from pydicom.uid import UID
 
 from app.interface.skeleton import Summary, Typed, Unwritable
 from model_loader.errors import DeadlineExceeded
-from model_loader.pool import PoolLimits
+from model_loader.line import PoolLimits
 from model_loader.worker.mdai_guest import encoding
 from tests.hosting import PATIENCE, Hosted
 from tests.model_loader.worker.writing import facts_about, in_data, refusal, under, written
