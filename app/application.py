@@ -22,6 +22,7 @@ from app.metrics import PREDICT, Metrics
 from app.openapi import describe_api
 from app.predictor import Predictor
 from app.problems import render
+from app.quick_way import QuickWay
 from app.routes.health import health_routes
 from app.routes.info import info_routes
 from app.routes.load_files import LOAD_FILES, LoadFilesRoute
@@ -106,6 +107,13 @@ def create_app(
         tracing=tracing,
         hide_tracebacks=settings.hide_tracebacks,
     )
+
+
+def quick_way(door: FrontDoor) -> QuickWay:
+    """Around the application, for the connections of a server that serves it."""
+    route = door.direct[PATHS[0]]
+    assert isinstance(route, PredictRoute)
+    return QuickWay(door, route)
 
 
 def _places(direct: Iterable[str], *routers: FastAPI | APIRouter) -> dict[str, str]:

@@ -76,6 +76,24 @@ class Exchange:
         self.problem = self.problem_type = ""
         self.timings: dict[str, float] = {}
 
+    def adopt(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Go on as ASGI's request, the whole of whose body has been read."""
+        self.scope, self._receive, self._send = scope, receive, send
+        self._connection = scope.get("extensions", {}).get(CONNECTION, {}).get("protocol")
+
+    def has_received(self, size: int) -> None:
+        """The whole body is here."""
+        self.received = size
+        self.upload_pending = False
+
+    def has_answered(self, status: int, size: int) -> None:
+        """The whole answer, with a body of `size` bytes, is on its way."""
+        self.status, self.sent, self.complete = status, size, True
+
+    def has_lost_client(self) -> None:
+        """The client has left before its answer, which is no fault of anybody's here."""
+        self.problem, self.problem_type = "ClientGone", "client-gone"
+
     async def receive(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.request":
@@ -112,7 +130,7 @@ class Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = self._with_own(message["headers"])
+            headers = self.with_own(message["headers"])
             if self.upload_pending:
                 headers.append((b"connection", b"close"))
             await self._send({"type": "http.response.start", "status": self.status, "headers": headers})
@@ -131,14 +149,15 @@ class Exchange:
     async def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """Send a whole response, whose length `headers` have."""
         if self._connection is not None and not self.upload_pending:
-            complete = self._with_own(headers)
+            complete = self.with_own(headers)
             if self._connection.respond(self.scope, status, complete, body):
-                self.status, self.sent, self.complete = status, len(body), True
+                self.has_answered(status, len(body))
                 return
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
 
-    def _with_own(self, headers: Headers) -> Headers:
+    def with_own(self, headers: Headers) -> Headers:
+        """`headers`, and those that every answer has."""
         return with_defaults([*headers, (b"x-request-id", self.request_id.encode())])
 
     async def _linger(self) -> None:
@@ -182,40 +201,54 @@ class FrontDoor:
     ) -> None:
         self.app = app
         self.direct = direct
-        self._admit = admit
+        self.admit = admit
         self._places = places
         self._metrics = metrics
         self._tracing = tracing
-        self._exchange = Exchange if tracing is None else tracing.exchange
+        self.exchange = Exchange if tracing is None else tracing.exchange
         self._hides = hide_tracebacks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        exchange = self._exchange(scope, receive, send)
+        exchange = self.exchange(scope, receive, send)
+        self.began(exchange)
+        await self.through(exchange, self._serve(exchange))
+
+    def began(self, exchange: Exchange) -> None:
+        """It is counted from now on, until it has `ended`."""
+        self._metrics.began(self._places.get(exchange.path, "other"))
+
+    async def through(self, exchange: Exchange, serving: Awaitable[None]) -> None:
+        """Serve it, whatever comes of that, and take note of its end."""
         token = current_request_id.set(exchange.request_id)
-        place = self._places.get(exchange.path, "other")
-        self._metrics.began(place)
         try:
-            self._admit(exchange)
-            if serve := self.direct.get(exchange.path):
-                await serve(exchange)
-            else:
-                await self._delegate(exchange)
+            await serving
         except ClientGone:
-            exchange.problem, exchange.problem_type = "ClientGone", "client-gone"
+            exchange.has_lost_client()
         except asyncio.CancelledError:  # only the end of the server cancels a whole request
             await self._fail(exchange, ServerStopped("the server was told to stop before this request had ended."))
         except Exception as error:  # noqa: BLE001 - the one place where every error becomes an answer
             await self._fail(exchange, error)
         finally:
-            self._metrics.ended(place, exchange)
-            is_known = exchange.path in self._places
-            _write_access_line(exchange, is_known=is_known)
-            if self._tracing is not None:
-                self._tracing.ended(exchange, is_known=is_known)
+            self.ended(exchange)
             current_request_id.reset(token)
+
+    def ended(self, exchange: Exchange) -> None:
+        """It has its answer, or nobody waits for one: count it, and tell who follows it."""
+        place = self._places.get(exchange.path, "")
+        self._metrics.ended(place or "other", exchange)
+        _write_access_line(exchange, is_known=bool(place))
+        if self._tracing is not None:
+            self._tracing.ended(exchange, is_known=bool(place))
+
+    async def _serve(self, exchange: Exchange) -> None:
+        self.admit(exchange)
+        if serve := self.direct.get(exchange.path):
+            await serve(exchange)
+        else:
+            await self._delegate(exchange)
 
     async def _delegate(self, exchange: Exchange) -> None:
         scope = exchange.scope
@@ -266,15 +299,17 @@ def _write_access_line(exchange: Exchange, *, is_known: bool) -> None:
     if exchange.trace_id not in ("", exchange.request_id):
         fields["trace"] = exchange.trace_id
     path = exchange.path if is_known else "(another path)"  # it may name a patient
-    access.handle(_access_record(level, (exchange.method, path, status), fields))
+    access.handle(_access_record(level, (exchange.method, path, status), fields, exchange.request_id))
 
 
-def _access_record(level: int, words: tuple[str, str, int], fields: dict[str, object]) -> logging.LogRecord:
+def _access_record(
+    level: int, words: tuple[str, str, int], fields: dict[str, object], request_id: str
+) -> logging.LogRecord:
     """As access.log would make it: most of what that costs is for what is known here, and the same each time."""
     record = logging.LogRecord.__new__(logging.LogRecord)
     now = time.time()
     record.__dict__.update(_ACCESS_RECORD)
     record.levelno, record.levelname = level, logging.getLevelName(level)
     record.created, record.msecs = now, int(now % 1 * 1000) + 0.0
-    record.args, record.fields = words, fields
+    record.args, record.fields, record.request_id = words, fields, request_id
     return record

@@ -3,7 +3,9 @@
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from model_loader.line import Asking
 from model_loader.prediction import PredictRequest
+from model_loader.process import Recipient
 from model_loader.shared_buffer import SharedBuffer
 
 
@@ -45,6 +47,15 @@ class Predictor(Protocol):
 
     async def predict(self, request: PredictRequest) -> Prediction:
         """Raises NotReady or PredictFailed. Cancelled, a request that waits is dropped."""
+
+    def ask(self, request: PredictRequest, recipient: Recipient) -> Asking:
+        """`predict` for one who does not await: the recipient gets the answer, NotReady, or PredictFailed.
+
+        Raises NotReady or QueueFull where the request is refused; then the recipient hears nothing.
+        """
+
+    def leave(self, asking: Asking) -> None:
+        """Nobody waits for the answer any more, which its recipient says."""
 
     def describe(self) -> dict[str, Any]:
         """Facts for people, as JSON: state, reason, environment, devices, workers."""

@@ -8,14 +8,17 @@ section 7.8.
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import httptools
-from starlette.types import Scope
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from starlette.types import ASGIApp, Scope
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 #: Bytes of a request line with its headers, of trailers, or of a chunk's framing.
 MAX_HEAD_BYTES = 64 * 1024
+
+#: Bytes of a request that may go the quick way, head and body.
+_SHORT = 32 * 1024
 
 #: The ASGI extension by which a request finds its connection.
 CONNECTION = "mdai_model.connection"
@@ -26,20 +29,46 @@ _REFUSAL = (
 )
 
 
-def http_protocol(head_seconds: float) -> type["HttpProtocol"]:
+class Passage(Protocol):
+    """A request that is on its way without a cycle of ASGI's."""
+
+    def client_left(self) -> None:
+        """Its client has closed the connection."""
+
+
+class QuickWay(Protocol):
+    """A way around parser and ASGI for requests that are whole when they come."""
+
+    def begin(self, connection: "HttpProtocol", data: bytes) -> Passage | None:
+        """Take a request which is all of `data`; None where it has to go the usual way, of which nothing has begun.
+
+        Once it is taken, `answer` or `go_on_usually` has to follow, unless the client leaves before.
+        """
+
+    def learn(self, data: bytes, scope: Scope) -> None:
+        """The request that was all of `data`, or began with it, got an answer of status 200 the usual way."""
+
+
+def http_protocol(head_seconds: float, quick_way: QuickWay | None = None) -> type["HttpProtocol"]:
     """The protocol for uvicorn; a head must be complete so many seconds after its first byte, or after connecting."""
-    return type("HttpProtocol", (HttpProtocol,), {"head_seconds": head_seconds})
+    return type("HttpProtocol", (HttpProtocol,), {"head_seconds": head_seconds, "quick_way": quick_way})
 
 
 class HttpProtocol(HttpToolsProtocol):
     """One connection of a client's."""
 
     head_seconds = 30.0
+    quick_way: QuickWay | None = None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._is_between_requests = True
+        self._first_data = b""
+        self._passage: Passage | None = None
+        self._behind = b""
+        self._is_last = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -48,10 +77,30 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_is_complete()
         super().connection_lost(exc)
+        passage, self._passage = self._passage, None
+        if passage is not None:
+            passage.client_left()
+
+    def shutdown(self) -> None:
+        if self._passage is None:
+            super().shutdown()
+        else:
+            self._is_last = True
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
+        if self._passage is not None:  # who sends its next request already waits for its turn
+            self._behind += data
+            self.flow.pause_reading()
+            return
+        if self._is_between_requests and self.quick_way is not None:
+            if self._is_answered() and (passage := self.quick_way.begin(self, data)):
+                self._passage = passage
+                self._unset_keepalive_if_required()
+                self._head_is_complete()
+                return
+            self._first_data = data if len(data) <= _SHORT else b""
         self._head_bytes += len(data)
         try:
             self.parser.feed_data(data)
@@ -66,6 +115,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(b"431 Request Header Fields Too Large", text)
 
     def on_message_begin(self) -> None:
+        self._is_between_requests = False
         self._unset_keepalive_if_required()
         if self._head_timer is None:
             self._expect_head()
@@ -84,6 +134,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._head_bytes = 0
         if not self.parser.should_upgrade():
+            self._is_between_requests = True
             super().on_message_complete()
 
     def has_whole_body(self, scope: Scope) -> bool:
@@ -107,20 +158,59 @@ class HttpProtocol(HttpToolsProtocol):
         is_usual = cycle.scope is not scope or cycle.response_started or cycle.disconnected or self.flow.write_paused
         if is_usual or scope["method"] == "HEAD":
             return False
-        lines = [b"%b: %b\r\n" % header for header in (*cycle.default_headers, *headers)]
-        if not cycle.keep_alive:
-            lines.append(b"connection: close\r\n")
-        head = b"".join((STATUS_LINE[status], *lines))
-        if head.count(b"\n") != len(lines) + 1:
-            raise RuntimeError("a header of the answer holds a line break")
+        head = _head(status, (*cycle.default_headers, *headers), is_last=not cycle.keep_alive)
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
-        self.transport.writelines((head, b"\r\n", body))
+        self.transport.writelines((head, body))
         cycle.message_event.set()
         if not cycle.keep_alive:
             self.transport.close()
         cycle.on_response()
+        first, self._first_data = self._first_data, b""
+        if status == 200 and first and self.quick_way is not None:
+            self.quick_way.learn(first, scope)
         return True
+
+    def can_answer(self) -> bool:
+        """Whether what is written now goes to the client and does not have to wait."""
+        return not self.transport.is_closing() and not self.flow.write_paused
+
+    def answer(self, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+        """Write the whole response, of status 200, to the request on the quick way."""
+        self.transport.writelines((_head(200, (*self.server_state.default_headers, *headers), self._is_last), body))
+        self._passage = None
+        if self._is_last:
+            self.transport.close()
+        self.on_response_complete()
+        self._take_what_is_behind()
+
+    def go_on_usually(self, scope: Scope, app: ASGIApp) -> None:
+        """Let `app` serve the request that was on the quick way, the whole of whose body has been read."""
+        self._passage = None
+        scope["server"], scope["client"], scope["scheme"] = self.server, self.client, self.scheme
+        scope["extensions"] = {CONNECTION: {"protocol": self}}
+        self.cycle = RequestResponseCycle(
+            scope=scope,  # type: ignore[arg-type]
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=not self._is_last,
+            on_response=self.on_response_complete,
+        )
+        self.cycle.more_body = False
+        self._start_asgi_task(self.cycle, app)  # type: ignore[arg-type]
+        self._take_what_is_behind()
+
+    def _take_what_is_behind(self) -> None:
+        behind, self._behind = self._behind, b""
+        if behind:
+            self.flow.resume_reading()
+            self.data_received(behind)
 
     def hand_over(self, protocol: asyncio.BaseProtocol) -> None:
         """Have `protocol` read the connection."""
@@ -136,7 +226,12 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.set_protocol(self)
         if is_whole:
             self.parser = httptools.HttpRequestParser(self)
+            self._is_between_requests = True
             self.cycle.more_body = False
+
+    def _is_answered(self) -> bool:
+        """Whether no earlier request waits for its answer."""
+        return (self.cycle is None or self.cycle.response_complete) and not self.flow.write_paused
 
     def _expect_head(self) -> None:
         self._head_timer = self.loop.call_later(self.head_seconds, self._end_waiting)
@@ -172,3 +267,14 @@ class HttpProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
             return
         self.transport.close()
+
+
+def _head(status: int, headers: Iterable[tuple[bytes, bytes]], is_last: bool) -> bytes:
+    """Of a response, with the empty line behind it. Raises RuntimeError for a header that is more than one line."""
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    if is_last:
+        lines.append(b"connection: close\r\n")
+    head = b"".join((STATUS_LINE[status], *lines, b"\r\n"))
+    if head.count(b"\n") != len(lines) + 2:
+        raise RuntimeError("a header of the answer holds a line break")
+    return head

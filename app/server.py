@@ -12,7 +12,7 @@ from pathlib import Path
 import uvicorn
 
 from app.access import Access
-from app.application import create_app
+from app.application import create_app, quick_way
 from app.protocol import http_protocol
 from app.served import Served
 from app.settings import Settings
@@ -69,11 +69,12 @@ def http_server(settings: Settings, access: Access, pool: WorkerPool, served: Se
 
     `files` is the folder for those that are loaded ahead of their requests.
     """
+    door = create_app(settings, pool, served, files, keys=access.keys, tracing=tracing_asked_for(os.environ))
     config = _Config(
-        create_app(settings, pool, served, files, keys=access.keys, tracing=tracing_asked_for(os.environ)),
+        door,
         lifespan="on",
         ws="none",
-        http=http_protocol(settings.read_timeout),
+        http=http_protocol(settings.read_timeout, quick_way(door)),
         log_config=None,
         access_log=False,
         server_header=False,

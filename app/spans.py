@@ -61,6 +61,10 @@ class TracedExchange(Exchange):
         self.answered_at = time.perf_counter()
         await super().answer(status, headers, body)
 
+    def has_answered(self, status: int, size: int) -> None:
+        self.answered_at = self.answered_at or time.perf_counter()
+        super().has_answered(status, size)
+
 
 class SpanTracing:
     """Sends a span for each request, with its stages as children, to the collector that `environ` describes.

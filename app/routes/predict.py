@@ -51,11 +51,12 @@ class PredictRoute:
         budget: BodyBudget,
         bodies: WarmFiles,
     ) -> None:
-        self._predictor = predictor
+        self.predictor = predictor
         self._loaded = loaded
         self._settings = settings
+        self.is_strict = settings.strict
         self._upload_limits = UploadLimits.of(settings)
-        self._budget = budget
+        self.budget = budget
         self._bodies = bodies
         self._served = served
         self._package = served.package
@@ -67,8 +68,8 @@ class PredictRoute:
         media = media_type(exchange.headers)
         length = declared_length(exchange.headers, self._settings.max_body)
         timeout = time_limit(exchange.headers)
-        self._predictor.check_admission()
-        with BodyShare(self._budget, length) as share, SharedBuffer(self._bodies, length) as body:
+        self.predictor.check_admission()
+        with BodyShare(self.budget, length) as share, SharedBuffer(self._bodies, length) as body:
             await receive_body(exchange, media, body, self._upload_limits, share.grow_to)
             exchange.timings["upload"] = time.perf_counter() - exchange.started_at
             summary = await _summary_of(body)
@@ -78,22 +79,25 @@ class PredictRoute:
                 request = PredictRequest(
                     body, form, exchange.request_id, timeout=timeout, inputs=inputs, taken_by=exchange.taken_by
                 )
-                with UntilHangUp(exchange), await self._predictor.predict(request) as prediction:
+                with UntilHangUp(exchange), await self.predictor.predict(request) as prediction:
                     body.close()
                     share.give_back()
-                    await self._judged(exchange, prediction, summary, form)
+                    await self.judged(exchange, prediction, summary, form)
 
-    async def _judged(self, exchange: Exchange, prediction: Prediction, summary: RequestSummary, form: Accept) -> None:
+    async def judged(self, exchange: Exchange, prediction: Prediction, summary: RequestSummary, form: Accept) -> None:
         """Judge the answer, and send it where it may pass."""
         predicted_at = time.perf_counter()
         exchange.timings |= prediction.timings
         # What the model saw: the worker gives a request that brings none those of the package.
-        classes = summary.label_classes if summary.has_label_classes else self._packaged_classes()
-        doubts = await judge_in_slices(prediction.skeleton, classes, strict=self._settings.strict)
+        classes = self.classes_of(summary)
+        doubts = await judge_in_slices(prediction.skeleton, classes, strict=self.is_strict)
         _tell_doubts(exchange, doubts)
         exchange.timings["judge"] = time.perf_counter() - predicted_at
-        headers = [(b"content-type", _MEDIA[form]), (b"server-timing", _server_timing(exchange.timings))]
-        await self._respond(exchange, prediction, headers + _told(summary.warnings + doubts))
+        await self._respond(exchange, prediction, answer_headers(exchange, form) + _told(summary.warnings + doubts))
+
+    def classes_of(self, summary: RequestSummary) -> tuple[LabelClass, ...]:
+        """Those that the outputs are judged by."""
+        return summary.label_classes if summary.has_label_classes else self._packaged_classes()
 
     def _packaged_classes(self) -> tuple[LabelClass, ...]:
         if self._package is not self._served.package:
@@ -135,6 +139,11 @@ class PredictRoute:
             raise ClientGone from None
         if sent < prediction.size:
             raise PredictFailed("The worker wrote less of the answer than it said.")
+
+
+def answer_headers(exchange: Exchange, form: Accept) -> Headers:
+    """Those of every answer with a prediction, but for its length."""
+    return [(b"content-type", _MEDIA[form]), (b"server-timing", _server_timing(exchange.timings))]
 
 
 async def _summary_of(body: SharedBuffer) -> RequestSummary:
