@@ -35,6 +35,7 @@ LINGER_SECONDS = 30.0
 LINGER_IDLE_SECONDS = 2.0
 
 _ACCESS_RECORD = vars(logging.LogRecord(access.name, logging.INFO, "", 0, "%s %s %d", None, None))
+_LEVELS = {level: logging.getLevelName(level) for level in (logging.DEBUG, logging.INFO, logging.WARNING)}
 _PROBES = ("/healthz", "/ready")
 _GIVEN_ID = re.compile(rb"[!-~]{1,128}")
 # https://www.w3.org/TR/trace-context/#traceparent-header: version, trace id, parent id, flags; later versions may add.
@@ -271,12 +272,12 @@ class FrontDoor:
 
 def _request_id(given: bytes) -> str:
     """The caller's id where it is harmless in headers and logs, else ""."""
-    return given.decode() if _GIVEN_ID.fullmatch(given) else ""
+    return given.decode() if given and _GIVEN_ID.fullmatch(given) else ""
 
 
 def _trace_id(traceparent: bytes) -> str:
     """The trace that the request belongs to, as W3C Trace Context has it, or ""."""
-    found = _TRACE.fullmatch(traceparent)
+    found = traceparent and _TRACE.fullmatch(traceparent)
     return found[1].decode() if found else ""
 
 
@@ -309,7 +310,7 @@ def _access_record(
     record = logging.LogRecord.__new__(logging.LogRecord)
     now = time.time()
     record.__dict__.update(_ACCESS_RECORD)
-    record.levelno, record.levelname = level, logging.getLevelName(level)
+    record.levelno, record.levelname = level, _LEVELS[level]
     record.created, record.msecs = now, int(now % 1 * 1000) + 0.0
     record.args, record.fields, record.request_id = words, fields, request_id
     return record

@@ -158,10 +158,11 @@ class HttpProtocol(HttpToolsProtocol):
         is_usual = cycle.scope is not scope or cycle.response_started or cycle.disconnected or self.flow.write_paused
         if is_usual or scope["method"] == "HEAD":
             return False
-        head = _head(status, (*cycle.default_headers, *headers), is_last=not cycle.keep_alive)
+        lines = lines_of((*cycle.default_headers, *headers))
+        end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
-        self.transport.writelines((head, body))
+        self.transport.writelines((b"".join((STATUS_LINE[status], lines, end)), body))
         cycle.message_event.set()
         if not cycle.keep_alive:
             self.transport.close()
@@ -175,9 +176,11 @@ class HttpProtocol(HttpToolsProtocol):
         """Whether what is written now goes to the client and does not have to wait."""
         return not self.transport.is_closing() and not self.flow.write_paused
 
-    def answer(self, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
-        """Write the whole response, of status 200, to the request on the quick way."""
-        self.transport.writelines((_head(200, (*self.server_state.default_headers, *headers), self._is_last), body))
+    def answer(self, lines: bytes, body: bytes) -> None:
+        """Write the whole response, of status 200, to the request on the quick way; `lines` are those of its head."""
+        own = lines_of(self.server_state.default_headers)
+        end = b"connection: close\r\n\r\n" if self._is_last else b"\r\n"
+        self.transport.write(b"".join((STATUS_LINE[200], own, lines, end, body)))
         self._passage = None
         if self._is_last:
             self.transport.close()
@@ -269,12 +272,10 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def _head(status: int, headers: Iterable[tuple[bytes, bytes]], is_last: bool) -> bytes:
-    """Of a response, with the empty line behind it. Raises RuntimeError for a header that is more than one line."""
+def lines_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The lines of a response's head. Raises RuntimeError for a header that would be more than one."""
     lines = [b"%b: %b\r\n" % header for header in headers]
-    if is_last:
-        lines.append(b"connection: close\r\n")
-    head = b"".join((STATUS_LINE[status], *lines, b"\r\n"))
-    if head.count(b"\n") != len(lines) + 2:
+    joined = b"".join(lines)
+    if joined.count(b"\n") != len(lines):
         raise RuntimeError("a header of the answer holds a line break")
-    return head
+    return joined

@@ -24,9 +24,10 @@ from app.exchange import Exchange, FrontDoor
 from app.interface.errors import InterfaceError
 from app.interface.outputs import judge
 from app.interface.request import RequestSummary, read_request
-from app.protocol import HttpProtocol
+from app.protocol import HttpProtocol, lines_of
 from app.refusals import RequestError
-from app.routes.predict import PredictRoute, answer_headers
+from app.routes.predict import MEDIA, PredictRoute, server_timing
+from app.security_headers import with_defaults
 from model_loader.errors import ModelLoaderError
 from model_loader.line import Asking
 from model_loader.prediction import Accept, Prediction, PredictRequest
@@ -43,6 +44,8 @@ _UNUSUAL = frozenset(
         b"upgrade", b"x-request-id", b"x-request-timeout",
     )
 )  # fmt: skip
+
+_FIXED_LINES = {form: lines_of(with_defaults([(b"content-type", media)])) for form, media in MEDIA.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +132,13 @@ class Passage:
         """Hand it to a worker, or put it into line. Raises ModelLoaderError where it is refused."""
         route, exchange = self._way.route, self._exchange
         self._share = BodyShare(route.budget, len(body))
+        buffer = SharedBuffer()
+        buffer.write(body)
         try:
-            buffer = SharedBuffer()
-            buffer.write(body)
             request = PredictRequest(buffer, self._form, exchange.request_id, taken_by=exchange.taken_by)
             self._asking = route.predictor.ask(request, self)
         except Exception:
+            buffer.close()
             self._share.give_back()
             raise
 
@@ -161,9 +165,12 @@ class Passage:
             self._go_on_usually(self._judged(prediction))
             return
         exchange = self._exchange
-        headers = [*answer_headers(exchange, self._form), (b"content-length", b"%d" % len(body))]
         exchange.has_answered(200, len(body))
-        self._connection.answer(exchange.with_own(headers), body)
+        lines = b"%bserver-timing: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n" % (
+            *(_FIXED_LINES[self._form], server_timing(exchange.timings)),
+            *(len(body), exchange.request_id.encode()),  # which is of our own making
+        )
+        self._connection.answer(lines, body)
         self._way.door.ended(exchange)
 
     def set_exception(self, error: Exception) -> None:
@@ -173,6 +180,7 @@ class Passage:
 
     def _end(self) -> None:
         self._is_done = True
+        self._asking.request.body.close()
         self._share.give_back()
 
     def _approved(self, prediction: Prediction) -> bytes | None:

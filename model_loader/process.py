@@ -489,8 +489,7 @@ class WorkerProcess:
         if done.small or self._response is None:
             buffer = SharedBuffer()
             buffer.write(done.small)
-            self._recover_response(is_sound=True)
-            return buffer
+            return buffer  # and in the other nothing was written
         buffer, self._response = self._response, None
         buffer.is_held_elsewhere = False
         return buffer

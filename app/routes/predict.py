@@ -35,7 +35,8 @@ PATHS = ("/predict", "/inference")
 model_log = logging.getLogger("model")
 
 _CHUNK = 512 * 1024
-_MEDIA = {"msgpack": b"application/msgpack", "json": b"application/json"}
+#: What the answer is called in its head, by its form.
+MEDIA: dict[Accept, bytes] = {"msgpack": b"application/msgpack", "json": b"application/json"}
 _LONGEST_WARNINGS = 2000
 
 
@@ -93,7 +94,8 @@ class PredictRoute:
         doubts = await judge_in_slices(prediction.skeleton, classes, strict=self.is_strict)
         _tell_doubts(exchange, doubts)
         exchange.timings["judge"] = time.perf_counter() - predicted_at
-        await self._respond(exchange, prediction, answer_headers(exchange, form) + _told(summary.warnings + doubts))
+        headers = [(b"content-type", MEDIA[form]), (b"server-timing", server_timing(exchange.timings))]
+        await self._respond(exchange, prediction, headers + _told(summary.warnings + doubts))
 
     def classes_of(self, summary: RequestSummary) -> tuple[LabelClass, ...]:
         """Those that the outputs are judged by."""
@@ -141,11 +143,6 @@ class PredictRoute:
             raise PredictFailed("The worker wrote less of the answer than it said.")
 
 
-def answer_headers(exchange: Exchange, form: Accept) -> Headers:
-    """Those of every answer with a prediction, but for its length."""
-    return [(b"content-type", _MEDIA[form]), (b"server-timing", _server_timing(exchange.timings))]
-
-
 async def _summary_of(body: SharedBuffer) -> RequestSummary:
     if body.small is not None:
         return await read_request_in_slices(bytes(body.small))
@@ -153,7 +150,8 @@ async def _summary_of(body: SharedBuffer) -> RequestSummary:
         return await read_request_in_slices(view)
 
 
-def _server_timing(seconds: dict[str, float]) -> bytes:
+def server_timing(seconds: dict[str, float]) -> bytes:
+    """The header of that name: how long each stage took."""
     return ", ".join([f"{name};dur={value * 1000:.2f}" for name, value in seconds.items()]).encode("ascii")
 
 

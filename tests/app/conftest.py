@@ -15,13 +15,15 @@ import msgpack
 import pytest
 import uvicorn
 
-from app.application import create_app
+from app.application import create_app, quick_way
 from app.exchange import FrontDoor, Tracing
 from app.protocol import http_protocol
 from app.served import Served
 from app.settings import Settings
+from model_loader.channel import Done
 from model_loader.config import ModelConfig
 from model_loader.package import ModelPackage
+from model_loader.process import Answer
 from model_loader.shared_buffer import SharedBuffer
 
 
@@ -56,6 +58,7 @@ class FakePool:
         self.raises: BaseException | None = None
         self.hold: asyncio.Event | None = None
         self.bodies: list[Any] = []
+        self.asked: list[asyncio.Task[None]] = []
         self.requests: list[Any] = []
         self.predictions: list[FakePrediction] = []
         self.events: list[str] = []
@@ -97,6 +100,27 @@ class FakePool:
         prediction = FakePrediction(response, len(response) + self.missing_bytes, msgpack.packb(self.outputs))
         self.predictions.append(prediction)
         return prediction
+
+    def ask(self, request: Any, recipient: Any) -> SimpleNamespace:
+        self.check_admission()
+        task = asyncio.get_running_loop().create_task(self._answer(request, recipient))
+        self.asked.append(task)
+        return SimpleNamespace(queued=0.001, request=request, task=task)
+
+    async def _answer(self, request: Any, recipient: Any) -> None:
+        try:
+            prediction = await self.predict(request)
+        except Exception as error:  # noqa: BLE001 (as a worker tells of whatever was raised)
+            recipient.set_exception(error)
+            return
+        with prediction:
+            response, skeleton = prediction.body.read(0, prediction.size), prediction.skeleton
+        body = SharedBuffer()
+        body.write(response + skeleton)
+        recipient.set_result(Answer(Done(prediction.size, len(skeleton), prediction.timings), body))
+
+    def leave(self, asking: SimpleNamespace) -> None:
+        asking.task.cancel()
 
     def describe(self) -> dict[str, Any]:
         reason = str(self.not_ready) if self.not_ready else ""
@@ -144,7 +168,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 loop="uvloop",
-                http=http_protocol(read_timeout),
+                http=http_protocol(read_timeout, quick_way(app)),
                 log_config=None,
                 access_log=False,
                 timeout_graceful_shutdown=5,
@@ -156,6 +180,10 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         self.running_loop = asyncio.get_running_loop()
         self.is_up.set()
+
+    def stop(self) -> None:
+        """Begin to stop it: what runs may finish."""
+        self.should_exit = True
 
     def call(self, function: Callable[[], Any]) -> None:
         """Run `function` on the server's loop."""
@@ -171,7 +199,7 @@ def _served(app: FrontDoor, read_timeout: float) -> Iterator[SimpleNamespace]:
         try:
             assert server.is_up.wait(10)
             host, port = listener.getsockname()
-            yield SimpleNamespace(host=host, port=port, url=f"http://{host}:{port}", call=server.call)
+            yield SimpleNamespace(host=host, port=port, url=f"http://{host}:{port}", call=server.call, stop=server.stop)
         finally:
             server.should_exit = True
             thread.join(20)
