@@ -180,6 +180,7 @@ class WorkerProcess:
         self._answers = answers
         self._response: SharedBuffer | None = None
         self._response_known = 0
+        self._has_lent_memory = False
         self._request: SharedBuffer | None = None
         self._freed: Callable[[], None] = _nothing
         self._process: subprocess.Popen[bytes] | None = None
@@ -290,6 +291,7 @@ class WorkerProcess:
         else:
             message["size"] = body.size
             descriptors.append(body.fd)
+        is_another = self._response is None
         if self._response is None:
             self._response = SharedBuffer(self._answers)
             self._response.is_held_elsewhere = True
@@ -298,6 +300,8 @@ class WorkerProcess:
         except OSError as error:
             text = f"this machine cannot hold another answer ({error.strerror}): try again later."
             raise NoRoom(text) from error
+        if is_another:
+            self._has_lent_memory = self._response.takes_memory
         if number != self._response_known:
             descriptors.append(self._response.fd)
         return descriptors
@@ -489,7 +493,9 @@ class WorkerProcess:
         if done.small or self._response is None:
             buffer = SharedBuffer()
             buffer.write(done.small)
-            return buffer  # and in the other nothing was written
+            if self._has_lent_memory:
+                self._recover_response(is_sound=True)
+            return buffer
         buffer, self._response = self._response, None
         buffer.is_held_elsewhere = False
         return buffer
