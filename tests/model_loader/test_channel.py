@@ -83,6 +83,7 @@ def test_a_message_arrives_whole_with_its_descriptors_however_large(size: int) -
             assert msgpack.unpackb(payload) == {"do": "x" * size}
             assert len(descriptors) == 2
             for descriptor in descriptors:
+                assert not os.get_inheritable(descriptor), "no program that the package starts has it"
                 os.close(descriptor)
             channel.send({"do": "next"})
             assert wire.receive_frame(worker) == (msgpack.packb({"do": "next"}), [])

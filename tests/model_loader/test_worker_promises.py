@@ -1,5 +1,6 @@
 """What a worker promises of packages that misbehave, each shown by a package of `tests/packages` in a real process."""
 
+import hashlib
 import logging
 import os
 from collections.abc import Callable
@@ -450,3 +451,59 @@ def test_outputs_are_freed_before_the_answer_where_memory_is_measured_after_it(
 
     service.run(answered())
     assert mark.exists()
+
+
+PRINTS_AS_FREED = """
+import ctypes
+import os
+import sys
+
+class Outputs(list):
+    def __del__(self):
+        print("freed in Python")
+        ctypes.CDLL(None).puts(b"freed in C")
+        os.close(1)
+        sys.stdout.close()
+
+class MDAIModel:
+    def predict(self, data):
+        print("predicts again" if os.path.exists("before") else "predicts", end="")
+        open("before", "w").close()
+        return Outputs()
+"""
+
+
+def test_what_is_printed_and_closed_as_outputs_are_freed_disturbs_nothing(
+    host: Host, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="model")
+    folder = tmp_path / "prints" / ".mdai"
+    folder.mkdir(parents=True)
+    (folder / "mdai_deploy.py").write_text(PRINTS_AS_FREED)
+    served = host(folder.parent).start()
+    for _ in range(3):
+        assert served.predict().outputs == []
+    expected = ("freed in Python", "freed in C", "predicts again")
+    served.until(lambda: all(text in "".join(printed_set(caplog)) for text in expected), "all have come")
+
+
+TELLS_DIGEST = """
+import hashlib
+
+class MDAIModel:
+    def predict(self, data):
+        digest = hashlib.sha256(data["files"][0]["content"]).hexdigest()
+        return [{"type": "NONE", "study_uid": "1.2", "note": digest}]
+"""
+
+
+def test_a_request_arrives_whole_whatever_way_its_size_takes(host: Host, tmp_path: Path) -> None:
+    """In the message, in a file that is copied, in one that is mapped."""
+    folder = tmp_path / "digests" / ".mdai"
+    folder.mkdir(parents=True)
+    (folder / "mdai_deploy.py").write_text(TELLS_DIGEST)
+    served = host(folder.parent).start()
+    for size in (0, 1000, 40_000, (1 << 20) - 100, *range((1 << 20) - 30, (1 << 20) - 10), 1 << 20, 3_000_000, 7):
+        content = os.urandom(size)
+        answer = served.predict({"files": [{"content": content}]}).outputs[0]
+        assert answer["note"] == hashlib.sha256(content).hexdigest()

@@ -31,16 +31,25 @@ class Notice:
 
 
 class Cancelled(threading.Event):
-    """Set once nobody waits for the request of this number; after the request it stays as it is."""
+    """Set once nobody waits for the request of this number; after the request it stays as it is.
+
+    Few models look, and what an event consists of takes long to make: it is made for the first who does.
+    """
 
     def __init__(self, notice, number):
-        super().__init__()
         self._notice = notice
         self._number = number
 
+    def __getattr__(self, name):
+        """What an event consists of, as Python makes it. Where two threads look at once, both get the same."""
+        made = vars(threading.Event())
+        if name not in made:
+            raise AttributeError("%r object has no attribute %r" % (type(self).__name__, name))
+        return vars(self).setdefault(name, made[name])
+
     def is_set(self):
         notice = self._notice
-        return super().is_set() or (notice is not None and notice.number() == self._number)
+        return (notice is not None and notice.number() == self._number) or super().is_set()
 
     isSet = is_set  # noqa: N815 (older Pythons' name: there it is an alias of the method that this one replaces)
 
@@ -59,7 +68,7 @@ class Cancelled(threading.Event):
 
     def end(self):
         """The request is over; a thread that the package leaves behind may still hold the event."""
-        if self.is_set():
+        if self._notice is not None and self._notice.number() == self._number:
             self.set()
         self._notice = None
 

@@ -8,6 +8,7 @@ import select
 import socket
 import sys
 import time
+import weakref
 
 from . import (
     arenas,
@@ -23,6 +24,9 @@ from . import (
     visibility,
     wire,
 )
+
+#: Bytes of a request in a file that are read at once.
+_COPIED = 1 << 20
 
 
 def main(runtime, channel, parent):
@@ -78,44 +82,36 @@ class Host:
                 answer = actions[message["do"]](message, descriptors)
                 self.streams.flush()
                 self.sock.sendall(wire.frame(self.packer.pack(answer)))
-                self.streams.mend()
             except (OSError, MemoryError) as error:
                 self.streams.tell(_last_words(error))
                 return 1
 
     def wait(self):
-        """Wait for the next frame. Where it does not come for a while, memory that is free is given back.
+        """Clear up, and wait for the next frame. Where none comes for a while, memory that is free is given back.
 
-        An alarm that the package left behind may go off meanwhile; what its handler raises is printed, as nobody is
-        there to catch it.
+        What the model returned is freed now: lists of pixels take long, and nobody waits any more. What the package
+        does on the way (it may have written a `__del__`) is mended as after a prediction. An alarm that it left behind
+        may go off meanwhile; what its handler raises is printed, as nobody is there to catch it.
         """
         patience = heap.IDLE_MILLISECONDS
         while True:
             try:
-                self.free_outputs()
-                if self.has_predicted and self.set_aside.after_request():
-                    self.streams.mend()
+                self.outputs = None
+                self.end_if_forked()
+                if self.has_predicted:
+                    self.set_aside.after_request()
+                self.streams.mend()
                 if self.incoming.poll(patience):
                     return
                 patience = None
                 arenas.let_go()
-                if self.set_aside.anew():
-                    self.streams.mend()
+                self.set_aside.anew()
                 heap.give_back()
+                self.streams.flush()
             except Exception as error:
                 if isinstance(error, OSError) and error.errno is not None:
-                    return  # poll's own; reading the channel says what is wrong
+                    return  # poll's own, or all descriptors are closed; reading the channel says what is wrong
                 self.streams.tell(loading.format_traceback(error))
-
-    def free_outputs(self):
-        """Free what the model returned: lists of pixels take long, and nobody waits now that they are sent.
-
-        What the package does on the way (it may have written a `__del__`) is mended as after a prediction.
-        """
-        if self.outputs is not None:
-            self.outputs = None
-            self.end_if_forked()
-            self.streams.mend()
 
     def load(self, message, descriptors):
         began = time.monotonic()
@@ -200,12 +196,16 @@ class Host:
 
     def predicted(self, call, number):
         cancelled = cancelling.Cancelled(self.notice, number)
+        held = weakref.ref(cancelled)
         cancelling.publish(self.model, cancelled)
         try:
             return call.outputs(self.encoding.materialise, self.end_if_forked, cancelled.is_set)
         finally:
-            cancelled.end()
             cancelling.publish(self.model, None)
+            del cancelled
+            left = held()
+            if left is not None:  # nobody can look at one that nobody holds
+                left.end()
 
     def let_go(self):
         """In a child that the package forked: give up the channel, and the request, whose memory would live on."""
@@ -223,7 +223,7 @@ class Host:
         elif error is not None:
             code = 1
             self.streams.tell(loading.format_traceback(error))
-        self.streams.mend()
+        self.streams.flush()
         os._exit(code & 0xFF)
 
     def decode(self, message):
@@ -231,11 +231,17 @@ class Host:
             data = self.unpacked(message["body"])
         else:
             try:
-                with mmap.mmap(self.request, message["size"], access=mmap.ACCESS_READ) as mapping:
-                    data = self.unpacked(mapping)
+                data = self.unpacked_file(self.request, message["size"])
             finally:  # not later: the package may close it, and open a file of its own under its number
                 self.forget_request()
         return request.adapt(data, self.default_label_classes, message["folder"])
+
+    def unpacked_file(self, descriptor, size):
+        """What lies in that many bytes: up to a megabyte it takes longer to map them than to copy them."""
+        if size <= _COPIED:
+            return self.unpacked(os.pread(descriptor, size, 0))
+        with mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) as mapping:
+            return self.unpacked(mapping)
 
     def unpacked(self, body):
         return self.msgpack.unpackb(body, raw=False, strict_map_key=True)

@@ -14,6 +14,8 @@ import sys
 
 #: Low descriptors are the ones that careless code closes or hopes to get from open().
 _HIGH = 64
+#: The streams' names in `sys` and their modes, in the order of their descriptors.
+_NAMES = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
 
 
 def to_high(descriptor):
@@ -31,10 +33,10 @@ class Streams:
 
     def __init__(self):
         self._originals = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _HIGH) for number in (0, 1, 2)]
-        self._identities = [identity(descriptor) for descriptor in self._originals]
         self._libc = ctypes.CDLL(None)
         self._c_streams = [_c_stream(self._libc, name) for name in ("stdout", "stderr")]
-        self._buffered_in = getattr(self._libc, "__fpending", None)  # in glibc and musl
+        # In glibc and musl. It only looks: no other thread need have its turn meanwhile.
+        self._buffered_in = getattr(ctypes.PyDLL(None), "__fpending", None)
         sys.stdin = sys.__stdin__ = _text(0, "r")
         sys.stdout = sys.__stdout__ = _text(1, "w")
         sys.stderr = sys.__stderr__ = _text(2, "w")
@@ -47,26 +49,25 @@ class Streams:
                 getattr(sys, name).flush()
             except BaseException:  # gone, closed, or an object of the package's that raises anything
                 continue
-        self._flush_c()
+        for stream in self._c_streams:
+            if self._buffered_in is None or self._buffered_in(stream):
+                self._flush_c(stream)
 
     def mend(self):
-        """Flush, and put the three streams back where they were."""
-        self.flush()
-        for number, (original, known) in enumerate(zip(self._originals, self._identities)):
-            if identity(number) != known:
-                os.dup2(original, number, inheritable=True)
-        for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+        """Put the three streams back where they were: to do it takes a third of the time that asking for it takes.
+
+        What is buffered is to be flushed before.
+        """
+        for number, (name, mode) in enumerate(_NAMES):
+            os.dup2(self._originals[number], number, inheritable=True)
             if not _is_open(getattr(sys, name, None)):
                 setattr(sys, name, _text(number, mode))
 
-    def _flush_c(self):
-        """Flush C's stdout and stderr. Not all streams with fflush(NULL): that waits for any that a thread reads."""
-        for stream in self._c_streams:
-            if self._buffered_in is not None and not self._buffered_in(stream):
-                continue
-            if self._libc.ftrylockfile(stream) == 0:
-                self._libc.fflush(stream)
-                self._libc.funlockfile(stream)
+    def _flush_c(self, stream):
+        """Flush one of C's streams. Not all with fflush(NULL): that waits for any that a thread reads."""
+        if self._libc.ftrylockfile(stream) == 0:
+            self._libc.fflush(stream)
+            self._libc.funlockfile(stream)
 
     def tell(self, text):
         """Write a line of the worker's own to the server's copy of the model's stderr."""

@@ -52,6 +52,8 @@ MAX_FRAME = 1 << 20
 _LENGTH = struct.Struct(">I")
 _RECEIVED_AT_ONCE = 1 << 16
 _SPACE = socket.CMSG_SPACE(4 * array.array("i").itemsize)
+#: Has the kernel keep descriptors that arrive from programs that the package starts.
+_NOT_INHERITED = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 #: A request's number as it lies in the notice.
 NUMBER = struct.Struct("=Q")
 #: Bytes of a response and its skeleton that stand in the reply.
@@ -66,8 +68,8 @@ def frame(payload):
 
 
 def frame_length(header):
-    """How many bytes follow this 4-byte `header`. Raises ValueError for more than a frame may have."""
-    (length,) = _LENGTH.unpack(header)
+    """How many bytes follow the 4 bytes that `header` begins with. Raises ValueError for more than a frame may have."""
+    (length,) = _LENGTH.unpack_from(header)
     if length > MAX_FRAME:
         raise ValueError("a frame of %d bytes, %d is the most" % (length, MAX_FRAME))
     return length
@@ -91,20 +93,27 @@ def receive_frame(sock):
 
     Nothing may come behind it: the other side speaks again when it was answered.
     """
-    data = b""
-    descriptors = array.array("i")
+    data, descriptors = b"", []
     count = HEADER
     while len(data) < count:
-        chunk, ancillary, _flags, _address = sock.recvmsg(_RECEIVED_AT_ONCE, _SPACE)
-        for level, kind, content in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                whole = len(content) - len(content) % descriptors.itemsize
-                descriptors.frombytes(content[:whole])
+        chunk, ancillary, _flags, _address = sock.recvmsg(_RECEIVED_AT_ONCE, _SPACE, _NOT_INHERITED)
+        if ancillary:
+            descriptors += _descriptors(ancillary)
         if not chunk:
-            return None, list(descriptors)
+            return None, descriptors
         data += chunk
         if len(data) >= HEADER:
-            count = HEADER + frame_length(data[:HEADER])
-    for descriptor in descriptors:
-        os.set_inheritable(descriptor, False)
-    return data[HEADER:], list(descriptors)
+            count = HEADER + frame_length(data)
+    return data[HEADER:], descriptors
+
+
+def _descriptors(ancillary):
+    descriptors = array.array("i")
+    for level, kind, content in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            whole = len(content) - len(content) % descriptors.itemsize
+            descriptors.frombytes(content[:whole])
+    if not _NOT_INHERITED:
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)
+    return list(descriptors)
