@@ -21,11 +21,13 @@ _FLUSH_AT = 1 << 20
 #: So many bytes are written at once, without a copy beside what waits to be written.
 _LARGE = 1 << 14
 _SCALARS = (int, float, bool, type(None))
+_SHORT_KINDS = (str, *_SCALARS)
+_NOTHING_SPECIAL = {}
 
 
 def materialise(outputs):
     """`outputs` with generators and other ordered iterables run to a list, so that what they raise is the model's."""
-    return list(outputs) if plain.is_iterable(outputs) and not isinstance(outputs, plain.LISTS) else outputs
+    return list(outputs) if not isinstance(outputs, plain.LISTS) and plain.is_iterable(outputs) else outputs
 
 
 def write_into(outputs, sink, accept):
@@ -35,36 +37,32 @@ def write_into(outputs, sink, accept):
     refuse. Raises Unwritable, and TooLong before a response is written that is longer than the sink takes.
     """
     if isinstance(outputs, plain.LISTS):
-        shapes = _write_json(outputs, sink) if accept == "json" else _write_msgpack(outputs, sink)
-        encoded = _encoded(shapes, len(outputs))
+        header = arrays.array_header(len(outputs))
+        shapes = _write_json(outputs, sink) if accept == "json" else _write_msgpack(outputs, sink, header)
+        packed = [shape.packed if type(shape) is verbatim.Verbatim else _packed(shape) for shape in shapes]
+        encoded = header + b"".join(packed)
         if type(outputs) is not list:
             content = b"\x92" + _packed(plain.type_name(outputs)) + encoded
             encoded = _packed(msgpack.ExtType(wire.EXT_TYPED, content))
     else:
         encoded = _packed(_picture(outputs, "the result"))
-    size = sink.end_of_response()
-    sink.write(encoded)
-    return size, sink.finish() - size
+    return sink.finish(encoded)
 
 
-def _encoded(shapes, count):
-    """The skeleton of a list of so many outputs, packed."""
-    packed = (shape.packed if type(shape) is verbatim.Verbatim else _packed(shape) for shape in shapes)
-    return arrays.array_header(count) + b"".join(packed)
-
-
-def _write_msgpack(outputs, sink):
+def _write_msgpack(outputs, sink, header):
     walk = _Walk(sink.write)
-    sink.write(arrays.array_header(len(outputs)))
+    sink.write(header)
     shapes, rest, begun = [], iter(outputs), 0
-    for group in iter(lambda: list(islice(rest, verbatim.TOGETHER)), []):
-        together = walk.together(group) if len(group) == verbatim.TOGETHER else None
+    while True:
+        group = list(islice(rest, verbatim.TOGETHER))
+        if not group:
+            return shapes
+        together = walk.together(group) if len(group) > 1 else None
         if together is None:
             shapes += [walk.output(output, "outputs[%d]" % index) for index, output in enumerate(group, begun)]
         else:
             shapes.append(together)
         begun += len(group)
-    return shapes
 
 
 def _write_json(outputs, sink):
@@ -86,8 +84,6 @@ class _Walk:
     def __init__(self, write):
         self._write = write
         self._packer = msgpack.Packer(default=plain.simplify, use_bin_type=True)
-        self._keys_of_output = {"data": self._data, "class_index": self._index, "probability": self._real}
-        self._keys_of_data = {"mask": self._mask}
 
     def together(self, outputs):
         """Write some outputs at once and return their skeleton; None, and nothing is written, where that cannot be."""
@@ -107,7 +103,7 @@ class _Walk:
             if packed is not None:
                 self._write(packed)
                 return verbatim.Verbatim(packed)
-        return self._guarded(self._output, output, where)
+        return self._guarded(_Walk._output, output, where)
 
     def _packed_verbatim(self, value):
         try:
@@ -119,46 +115,63 @@ class _Walk:
 
     def value(self, value, where):
         """Anything below an output."""
-        return self._guarded(self._any, value, where)
+        return self._guarded(_Walk._any, value, where)
 
     def _guarded(self, walk, value, where):
-        """`walk(value, where)`, naming the place where an object of the package's raises something of its own."""
+        """What this method makes of `value`, naming the place where an object of the package's raises something."""
         try:
-            return walk(value, where)
+            return walk(self, value, where)
         except (Unwritable, NoRoom):
             raise
         except BaseException as error:
             raise locate(value, where, error) from error
 
     def _output(self, output, where):
-        return self._special(output, where, self._keys_of_output)
+        return self._special(output, where, self._KEYS_OF_OUTPUT)
 
     def _data(self, data, where):
         if isinstance(data, abc.Mapping) and not data:
             self._pack(None, where)
             return {} if type(data) is dict else _typed(plain.type_name(data), {})
-        return self._special(data, where, self._keys_of_data)
+        return self._special(data, where, self._KEYS_OF_DATA)
 
     def _special(self, value, where, keys):
         if isinstance(value, abc.Mapping):
             return self._mapping(value, where, keys)
         return self._any(value, where)
 
-    def _mapping(self, value, where, special=None):
-        """A dict; `special` names keys whose values the interface lets us translate."""
+    def _mapping(self, value, where, special=_NOTHING_SPECIAL):
+        """A dict; `special` has the methods for keys whose values the interface lets us translate."""
         name = plain.type_name(value)
         items = value.items() if type(value) is dict else list(value.items())
         self._write(self._packer.pack_map_header(len(items)))
         shapes = {}
         for key, element in items:
+            if type(element) in _SHORT_KINDS and self._pair(key, element, special):
+                shapes[key] = element
+                continue
             inside = place(where, key)
             self._pack(key, "the key " + inside)
             key = _plain_key(key)
-            walk = special.get(key, self._any) if special and type(key) is str else self._any
+            walk = special.get(key, _Walk._any) if type(key) is str else _Walk._any
             shapes[key if type(key) is str else plain.brief_repr(key)] = self._guarded(walk, element, inside)
         if len(items) > LONGEST_DICT:
             return _summary_of_dict(items)
         return shapes if type(value) is dict else _typed(name, shapes)
+
+    def _pair(self, key, element, special):
+        """Write both as they are; returns False, and nothing is written, where that may not or cannot be."""
+        if type(key) is not str or key in special:
+            return False
+        try:
+            packed = self._packer.pack_map_pairs(((key, element),))
+        except Exception:  # as above: the general way tells where
+            self._packer.reset()
+            return False
+        if len(packed) > LONGEST_STRING:
+            return False
+        self._write(packed[1:])
+        return True
 
     def _any(self, value, where, is_mask=False):
         kind = type(value)
@@ -245,6 +258,9 @@ class _Walk:
             return number if type(probability) is int else _typed(plain.type_name(probability), number)
         return self._any(probability, where)
 
+    _KEYS_OF_OUTPUT = {"data": _data, "class_index": _index, "probability": _real}
+    _KEYS_OF_DATA = {"mask": _mask}
+
     def _pack(self, value, where):
         """Write `value` with msgpack, translating inside it where needed; returns the number of bytes."""
         try:
@@ -300,19 +316,17 @@ class Sink:
             self._check()
             self._write_out()
 
-    def end_of_response(self):
-        """What comes now belongs to it no more; returns how many bytes there are."""
+    def finish(self, skeleton):
+        """Append what tells of the response and is no part of it; returns the lengths of both."""
         self._check()
-        self._most = float("inf")
-        return self._written + len(self._pending)
-
-    def finish(self):
-        """Keep or write out what is pending; returns how many bytes there are in all."""
-        if not self._written and len(self._pending) <= self._most_small:
-            self.small = bytes(self._pending)
-            return len(self.small)
-        self._write_out()
-        return self._written
+        size = self._written + len(self._pending)
+        if not self._written and size + len(skeleton) <= self._most_small:
+            self.small = bytes(self._pending) + skeleton
+        else:
+            self._most = float("inf")
+            self.write(skeleton)
+            self._write_out()
+        return size, len(skeleton)
 
     def _check(self, more=0):
         if self._written + len(self._pending) + more > self._most:

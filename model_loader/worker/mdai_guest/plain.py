@@ -19,6 +19,8 @@ LISTS = (list, tuple)
 #: Kinds of numpy's dtypes that are numbers with an exact msgpack form: bool, int, unsigned, float.
 NUMERIC_KINDS = "biuf"
 
+#: The names of the kinds that nearly everything is of.
+_NAMES = {kind: kind.__name__ for kind in (dict, list, str, int, float, bool, bytes, tuple, type(None))}
 _SHORT = 100
 _brief = reprlib.Repr()
 _brief.maxstring = _brief.maxother = _brief.maxlong = _SHORT
@@ -35,6 +37,8 @@ def type_name(value):
 
 def kind_name(kind):
     """The name of a type as a person would write it."""
+    if type(kind) is type and kind in _NAMES:
+        return _NAMES[kind]
     module = getattr(kind, "__module__", "builtins")
     return _encodable(kind.__qualname__ if module == "builtins" else "%s.%s" % (module, kind.__qualname__))[:_SHORT]
 

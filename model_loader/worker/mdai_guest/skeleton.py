@@ -118,7 +118,7 @@ def _range(leaves, kinds):
     if kinds <= {int, bool}:
         return {"range": [fitting(min(leaves)), fitting(max(leaves))], "nan": False}
     # A sum is finite only if every element is; where it overflowed, look at each.
-    floats = [_float(leaf) for leaf in leaves] if int in kinds else leaves
+    floats = _floats(leaves) if int in kinds else leaves
     nan = not math.isfinite(sum(floats)) and not all(map(math.isfinite, floats))
     if nan:
         leaves = [leaf for leaf in leaves if leaf == leaf]
@@ -144,6 +144,13 @@ def _number(leaf):
     if isinstance(leaf, bool):
         return leaf
     return int(leaf) if isinstance(leaf, int) else _float(leaf)
+
+
+def _floats(numbers):
+    try:
+        return list(map(float, numbers))
+    except OverflowError:
+        return list(map(_float, numbers))
 
 
 def _float(number):

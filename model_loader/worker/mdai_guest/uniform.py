@@ -11,7 +11,7 @@ from . import arenas
 from .addresses import addresses_in_use
 
 #: Fewer elements are looked at one by one in less time.
-FEWEST = 512
+FEWEST = 1024
 #: Elements that are looked at in one go: their addresses stay in the processor's cache.
 _SLICE = 1 << 14
 #: No form of data nests deeper.

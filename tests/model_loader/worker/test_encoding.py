@@ -1,7 +1,9 @@
 """The response's bytes are those of the model's list, and the skeleton's facts are true."""
 
 import enum
+import gc
 import math
+import tempfile
 from collections import OrderedDict, defaultdict, namedtuple
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -96,6 +98,40 @@ def test_what_msgpack_packs_comes_out_as_the_same_bytes(result: list[Any]) -> No
 def test_data_comes_out_as_the_same_bytes(data: dict[str, Any]) -> None:
     result = [{"data": data, "class_index": 3, "probability": 0.5}]
     assert written(result).response == msgpack.packb(result, use_bin_type=True)
+
+
+#: Without an integral `class_index` that no int of 64 bits is.
+small = scalars.filter(lambda value: not isinstance(value, float) or not abs(value) >= 2**63)
+pairs = st.dictionaries(st.sampled_from(["type", "note", "class_index", "probability", "data", "x"]) | texts, small)
+
+
+@settings(max_examples=300, deadline=None)
+@given(output=pairs, place=st.sampled_from(["first", "last"]))
+@example(output={"note": "x" * 4091}, place="last")
+@example(output={"note": "x" * 4092}, place="last")
+@example(output={"note": "x" * 4097}, place="last")
+@example(output={"probability": 1, "class_index": 1.0, "data": True, "frame_number": -1}, place="first")
+def test_small_values_are_written_and_shown_the_same_beside_something_large(output: Any, place: str) -> None:
+    """An output of them alone is packed whole, and one with something else in it key by key."""
+    output.pop("large", None)
+    large = {"large": [[1, 2]]}
+    alone, beside = written([output]), written([large | output if place == "first" else output | large])
+    shown = beside.facts[0]
+    del shown["large"]
+    assert list(map(repr, shown.items())) == list(map(repr, alone.facts[0].items()))
+    outputs = beside.outputs[0]
+    del outputs["large"]
+    assert list(map(repr, outputs.items())) == list(map(repr, alone.outputs[0].items()))
+
+
+def test_what_is_written_leaves_nothing_for_the_search_for_garbage() -> None:
+    """Which would go through what the package has made meanwhile."""
+    output = {"note": "x", "data": {"mask": [[0, 1]] * 9, "vertices": [[0.5, 1]]}, "class_index": 1.0, "more": (1,)}
+    with tempfile.TemporaryFile() as file:
+        for accept in ("msgpack", "json"):
+            gc.collect()
+            encoding.write_into([output, {"note": None}], encoding.Sink(file.fileno), accept)
+            assert gc.collect() == 0
 
 
 @pytest.mark.parametrize("count", [0, 1, 15, 16, 65_535, 65_536])

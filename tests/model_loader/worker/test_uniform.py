@@ -61,7 +61,7 @@ numbers = st.one_of(
     st.lists(st.booleans(), min_size=1, max_size=20),
     st.lists(st.sampled_from(FLOATS) | st.floats(), min_size=1, max_size=20),
 )
-shapes = st.sampled_from([(600,), (1, 700), (700, 1), (20, 40), (300, 2), (40, 20), (10, 30, 2), (2, 3, 300)])
+shapes = st.sampled_from([(1100,), (1, 1200), (1200, 1), (30, 40), (600, 2), (60, 20), (20, 30, 2), (2, 3, 300)])
 
 
 def laid_out(values: list[Any], shape: tuple[int, ...], kind: Callable[[Any], Any] = list) -> Any:
@@ -115,7 +115,7 @@ def test_the_facts_are_those_of_the_general_way(values: list[Any], shape: tuple[
 
 
 @settings(deadline=None)
-@given(numbers, shapes, st.integers(0, 599), st.sampled_from(STRANGERS))
+@given(numbers, shapes, st.integers(0, 1023), st.sampled_from(STRANGERS))
 def test_one_stranger_anywhere_is_seen(values: list[Any], shape: tuple[int, ...], place: int, stranger: Any) -> None:
     value = replaced(laid_out(values, shape), place, stranger)
     array = uniform.as_array(value)
@@ -134,7 +134,7 @@ def test_one_stranger_anywhere_is_seen(values: list[Any], shape: tuple[int, ...]
 def test_one_other_row_anywhere_is_seen(shape: tuple[int, ...], place: int, row: Any) -> None:
     value = laid_out([0, 1], shape)
     value[place % len(value)] = row
-    if row == [1] and shape == (700, 1):  # one like the others
+    if row == [1] and shape[1:] == (1,):  # one like the others
         return
     assert uniform.as_array(value) is None
     assert written([{"images": value}]).response == msgpack.packb([{"images": value}])
@@ -143,13 +143,13 @@ def test_one_other_row_anywhere_is_seen(shape: tuple[int, ...], place: int, row:
 @pytest.mark.parametrize(
     "value",
     [
-        pytest.param([Row([0, 1])] * 600, id="rows of a subclass"),
-        pytest.param([Pair(1, 2)] * 600, id="named pairs"),
-        pytest.param([[[[0, 1]]]] * 600, id="four levels"),
-        pytest.param([[]] * 600, id="empty rows"),
-        pytest.param([[[]] * 600], id="empty rows inside"),
-        pytest.param(["1"] * 600, id="text"),
-        pytest.param([0, 1] * 200, id="few elements"),
+        pytest.param([Row([0, 1])] * 1100, id="rows of a subclass"),
+        pytest.param([Pair(1, 2)] * 1100, id="named pairs"),
+        pytest.param([[[[0, 1]]]] * 1100, id="four levels"),
+        pytest.param([[]] * 1100, id="empty rows"),
+        pytest.param([[[]] * 1100], id="empty rows inside"),
+        pytest.param(["1"] * 1100, id="text"),
+        pytest.param([0, 1] * 400, id="few elements"),
         pytest.param([], id="nothing"),
         pytest.param([[0] * 600, 7], id="a number beside a row"),
     ],
@@ -182,6 +182,6 @@ def test_bools_in_a_mask_become_numbers_and_stay_bools_elsewhere() -> None:
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=300))
 def test_ints_made_anew_are_read_like_those_that_are_kept(values: list[int]) -> None:
     """Not every 5 need be the interpreter's own 5."""
-    made = [int(str(value)) for value in values] * 600
+    made = [int(str(value)) for value in values] * 1100
     array = uniform.as_array(made)
     assert array is not None and array.tolist() == made
