@@ -8,7 +8,7 @@ content, and no path that a caller made up, becomes one.
 import os
 import platform
 import time
-from bisect import bisect_left
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -66,6 +66,8 @@ _SECONDS = (
     600.0,
 )
 _LONGEST = 1e6
+#: Requests whose measurements are sorted in together, in half a millisecond.
+_MOST_UNFOLDED = 500
 _BYTES = tuple(float(4**power * 1024) for power in range(12))  # 1 kiB to 4 GiB
 
 
@@ -88,18 +90,32 @@ def stages_of(timings: Mapping[str, float]) -> Iterable[tuple[str, float]]:
 
 
 class Histogram:
-    """Observations by size: `bounds` are the buckets' upper ends, without the infinite one."""
+    """Observations by size: `bounds` are the buckets' upper ends, without the infinite one.
 
-    __slots__ = ("bounds", "counts", "total")
+    `observe` takes one. They are sorted into buckets by `fold`, many at once, which costs less than each by itself.
+    """
+
+    __slots__ = ("_new", "bounds", "counts", "observe", "total")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
+        self._new: list[float] = []
+        self.observe = self._new.append
 
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
+    def fold(self) -> None:
+        """Sort in what has been observed since the last time."""
+        new = self._new
+        new.sort()
+        begin = 0
+        for index, bound in enumerate(self.bounds):
+            end = bisect_right(new, bound, begin)
+            self.counts[index] += end - begin
+            begin = end
+        self.counts[-1] += len(new) - begin
+        self.total += sum(new)
+        new.clear()
 
     def buckets(self) -> list[tuple[str, float]]:
         """Prometheus' form: for each upper end how many observations are no larger."""
@@ -120,6 +136,7 @@ class Metrics:
         self._duration = Histogram(_SECONDS)
         self._stages = {stage: Histogram(_SECONDS) for stage in STAGES}
         self._received, self._sent = Histogram(_BYTES), Histogram(_BYTES)
+        self._unfolded = 0
 
     def began(self, route: str) -> None:
         """A request has come; `ended` must follow."""
@@ -137,13 +154,24 @@ class Metrics:
         self._duration.observe(time.perf_counter() - served.started_at)
         self._received.observe(served.received)
         self._sent.observe(served.sent)
-        for stage, seconds in stages_of(served.timings):
-            self._stages[stage].observe(seconds)
+        stages = self._stages
+        for stage, seconds in served.timings.items():
+            if 0 <= seconds < _LONGEST and stage in stages:
+                stages[stage].observe(seconds)
+        self._unfolded += 1
+        if self._unfolded >= _MOST_UNFOLDED:
+            self.fold()
+
+    def fold(self) -> None:
+        """Sort in what has been measured: before `text`."""
+        self._unfolded = 0
+        for histogram in (self._duration, self._received, self._sent, *self._stages.values()):
+            histogram.fold()
 
     def text(self, facts: Mapping[str, Any], accept: str) -> tuple[bytes, str]:
         """Everything, with the pool's `facts`, in the form that `accept` asks for, and the form's media type.
 
-        May run on a thread.
+        Measurements count as of the last `fold`. May run on a thread.
         """
         from prometheus_client.exposition import choose_encoder
         from prometheus_client.registry import Collector, CollectorRegistry

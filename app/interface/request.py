@@ -97,7 +97,8 @@ def ordinary_in_steps(body: memoryview, max_files: int) -> Steps[RequestSummary]
     sizes = yield from file_sizes(values.pop("files"), max_files)
     parts = _Parts()
     for key, content in values.items():
-        checked_whole(content, key, depth=1)
+        if len(content) > 1:
+            checked_whole(content, key, depth=1)
         parts.note(key, KINDS[content[0]], content)
     return parts.summary(file_count=len(sizes), content_bytes=sum(sizes))
 
@@ -113,13 +114,16 @@ class _Parts:
 
     def note(self, key: str, kind: str, content: memoryview) -> None:
         """Take in one of them, of this kind and whole."""
+        expected = _EXPECTED.get(key)
+        if expected is None or kind == "null":
+            return
         if key == "label_classes":
-            self._has_label_classes = kind != "null"
-        if key in _EXPECTED and kind not in (_EXPECTED[key], "null"):
-            self._warnings.append(f"{key} is {a_kind(kind)} where the interface has a {_EXPECTED[key]}.")
-        elif key == "annotations" and kind == "list":
+            self._has_label_classes = True
+        if kind != expected:
+            self._warnings.append(f"{key} is {a_kind(kind)} where the interface has a {expected}.")
+        elif key == "annotations":
             self._annotation_count = length_of_list(content)
-        elif key == "label_classes" and kind == "list" and (count := length_of_list(content)):
+        elif key == "label_classes" and (count := length_of_list(content)):
             self._read_label_classes(count, content)
 
     def _read_label_classes(self, count: int, content: memoryview) -> None:

@@ -9,7 +9,6 @@ A skeleton comes from a process that runs somebody else's code: whatever it hold
 """
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import msgpack
@@ -110,22 +109,15 @@ class Skeletons:
 
     def __init__(self) -> None:
         self.met_unwritable = False
-
-    @cached_property
-    def _as_returned(self) -> "_Decoders":
-        return _Decoders(lambda value: value)
-
-    @cached_property
-    def _plain(self) -> "_Decoders":
-        return _Decoders(self._simplified)
+        self._plain = _Decoders(self._simplified)
 
     def as_returned(self, skeleton: bytes | memoryview) -> Any:
         """The value with `Typed`, `Summary` and `Unwritable` in it."""
-        return self._as_returned.read(skeleton)
+        return _AS_RETURNED.read(skeleton)
 
     def as_returned_in_steps(self, skeleton: memoryview) -> Steps[Any]:
         """`as_returned` in steps that are short even for a large skeleton."""
-        return (yield from self._as_returned.read_in_steps(skeleton))
+        return (yield from _AS_RETURNED.read_in_steps(skeleton))
 
     def plain_in_steps(self, skeleton: memoryview) -> Steps[Any]:
         """The value as it is in the response, except for what is summarised or unwritable."""
@@ -202,6 +194,9 @@ class _Decoders:
                 raise ValueError(f"there is no extension type {code} in a skeleton")
             decoder = self._contents[code] = msgspec.msgpack.Decoder(_EXTENSIONS[code], ext_hook=self._extension)
         return self._finish(decoder.decode(content))
+
+
+_AS_RETURNED = _Decoders(lambda value: value)
 
 
 def _extension(content: memoryview) -> msgspec.msgpack.Ext | None:

@@ -26,6 +26,7 @@ def metrics_routes(predictor: Predictor, metrics: Metrics) -> APIRouter:
     async def scrape(request: Request) -> Response:
         """What the service counts about itself, in Prometheus' text format or as OpenMetrics."""
         accept = request.headers.get("accept", "")
+        metrics.fold()
         content, media = await asyncio.to_thread(metrics.text, predictor.describe(), accept)
         response = Response(content)
         response.headers["content-type"] = media  # as it is: it says its charset itself

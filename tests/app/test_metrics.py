@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgpack
@@ -85,6 +86,7 @@ def test_a_stage_or_a_time_that_a_package_made_up_spoils_nothing(client: TestCli
 
     metrics.began("predict")
     metrics.ended("predict", Served())
+    metrics.fold()
     text = metrics.text({}, "")[0].decode()
     assert "Doe" not in text and "NaN" not in text
     assert 'mdai_model_stage_duration_seconds_sum{stage="judge"} 1.0' in text
@@ -95,7 +97,24 @@ def test_a_value_at_a_buckets_end_belongs_to_it() -> None:
     histogram = Histogram((1.0, 2.0))
     for value in (1.0, 1.5, 2.0, 3.0):
         histogram.observe(value)
+    histogram.fold()
     assert histogram.buckets() == [("1.0", 1), ("2.0", 3), ("+Inf", 4)]
+    for value in (0.5, 2.5):
+        histogram.observe(value)
+    histogram.fold()
+    assert (histogram.buckets(), histogram.total) == ([("1.0", 2), ("2.0", 4), ("+Inf", 6)], 10.5)
+
+
+def test_many_measurements_are_sorted_in_unasked() -> None:
+    """Else they would fill the memory of a service that nobody scrapes."""
+    metrics = Metrics()
+    served = SimpleNamespace(status=200, problem_type="", started_at=0.0, received=1, sent=1, timings={})
+    for _ in range(10_000):
+        metrics.began("predict")
+        metrics.ended("predict", served)
+    assert len(metrics._duration._new) < 1000
+    metrics.fold()
+    assert metrics._duration.buckets()[-1] == ("+Inf", 10_000)
 
 
 def test_the_pool_is_told_by_numbers() -> None:

@@ -1,6 +1,7 @@
 """Requests whose head is known by heart: they are answered as if they had gone the usual way."""
 
 import asyncio
+import itertools
 import json
 import re
 import socket
@@ -116,6 +117,37 @@ def known(serve: Serve, pool: Any) -> Any:
     with connected(server) as quick, connected(server) as usual:
         teach(quick, pool)
         yield quick, usual
+
+
+OTHER = msgpack.packb({"files": [FILE], "args": {"a": "b"}})
+GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+CHUNKED = head(MSGPACK, "Transfer-Encoding: chunked") + b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+#: What may be sent, the status of its answer, and the body that the model sees.
+SENT = [
+    (request(BODY), 200, BODY),
+    (request(OTHER), 200, OTHER),
+    (request(BODY, "X-Request-Id: a"), 200, BODY),
+    (CHUNKED, 200, BODY),
+    (request(b"\xc0"), 422, None),
+    (request(b"\xc1" * len(BODY)), 400, None),
+    (GET, 200, None),
+    (GET.replace(b"healthz", b"nothing"), 404, None),
+]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), which=st.lists(st.integers(0, len(SENT) - 1), min_size=1, max_size=12))
+def test_however_requests_come_each_gets_its_own_answer_in_order(
+    pool: Any, known: tuple[socket.socket, socket.socket], data: st.DataObject, which: list[int]
+) -> None:
+    """In one piece or in many, one behind the other or at once."""
+    client, seen = known[0], len(pool.bodies)
+    stream = b"".join(SENT[number][0] for number in which)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
+    for start, end in itertools.pairwise([0, *cuts, len(stream)]):
+        client.sendall(stream[start:end])
+    assert [answer_on(client)[0] for _ in which] == [SENT[number][1] for number in which]
+    assert pool.bodies[seen:] == [SENT[number][2] for number in which if SENT[number][2]]
 
 
 @pytest.mark.parametrize(
