@@ -124,13 +124,17 @@ class FakePool:
 
     def describe(self) -> dict[str, Any]:
         reason = str(self.not_ready) if self.not_ready else ""
-        worker = {"id": 0, "state": "ready", "pid": 1, "device": "cpu"}
+        counts: dict[str, Any] = {"restarts": 0, "restarts_by_cause": {}}
+        worker = {"id": 0, "state": "ready", "pid": 1, "device": "cpu", **counts}
         return {
             "state": "not ready" if reason else "ready",
-            "reason": reason,
-            "environment": "Python 3.7.16",
+            "reason": reason or None,
+            "environment": {"description": "Python 3.7.16", "python": "3.7.16", "packages": {"numpy": "1.18.5"}},
             "devices": ["cpu"],
+            "waiting": 0,
             "workers": [worker],
+            "spares": {"wanted": 0, "loaded": [], "restarts_by_cause": {}},
+            "restarts_by_cause": {},
         }
 
 

@@ -53,8 +53,9 @@ def test_info_tells_what_is_served_and_no_secrets(client: TestClient, package: A
     assert facts["limits"]["max_queue"] == 3
     assert facts["limits"]["predict_timeout"] == 90
     assert (facts["state"], facts["reason"]) == ("ready", None)
-    assert facts["workers"] == [{"id": 0, "state": "ready", "pid": 1, "device": "cpu"}]
-    assert (facts["environment"], facts["devices"]) == ("Python 3.7.16", ["cpu"])
+    counts: dict[str, Any] = {"restarts": 0, "restarts_by_cause": {}}
+    assert facts["workers"] == [{"id": 0, "state": "ready", "pid": 1, "device": "cpu", **counts}]
+    assert (facts["environment"]["packages"], facts["devices"]) == ({"numpy": "1.18.5"}, ["cpu"])
 
 
 def test_info_tells_what_an_export_says(make_app: Callable[..., Any], package: Any) -> None:
