@@ -69,6 +69,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._passage: Passage | None = None
         self._behind = b""
         self._is_last = False
+        self._last_bytes_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -76,6 +77,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_is_complete()
+        if self._last_bytes_timer is not None:
+            self._last_bytes_timer.cancel()
         super().connection_lost(exc)
         passage, self._passage = self._passage, None
         if passage is not None:
@@ -136,6 +139,15 @@ class HttpProtocol(HttpToolsProtocol):
         if not self.parser.should_upgrade():
             self._is_between_requests = True
             super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._expect_last_bytes_taken()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._expect_last_bytes_taken()
 
     def has_whole_body(self, scope: Scope) -> bool:
         """Whether the body of this request is here, and not read yet."""
@@ -248,6 +260,14 @@ class HttpProtocol(HttpToolsProtocol):
     def _end_waiting(self) -> None:
         text = b"The head of the request was not complete after %g seconds. Send it again." % self.head_seconds
         self._refuse(b"408 Request Timeout", text)
+
+    def _expect_last_bytes_taken(self, before: int | None = None) -> None:
+        """Cut off a client that takes nothing of its answer any more: closing waits for it without end."""
+        left = self.transport.get_write_buffer_size()
+        if before is not None and left >= before:
+            self.transport.abort()
+        elif left:
+            self._last_bytes_timer = self.loop.call_later(self.head_seconds, self._expect_last_bytes_taken, left)
 
     def _ignore_offer(self, rest: bytes) -> None:
         method = self.parser.get_method()

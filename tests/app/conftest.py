@@ -195,15 +195,24 @@ class Server(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def _served(app: FrontDoor, read_timeout: float) -> Iterator[SimpleNamespace]:
+def _served(app: FrontDoor, read_timeout: float, send_buffer: int = 0) -> Iterator[SimpleNamespace]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        if send_buffer:  # connections inherit it
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         server = Server(app, read_timeout)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
             assert server.is_up.wait(10)
             host, port = listener.getsockname()
-            yield SimpleNamespace(host=host, port=port, url=f"http://{host}:{port}", call=server.call, stop=server.stop)
+            yield SimpleNamespace(
+                host=host,
+                port=port,
+                url=f"http://{host}:{port}",
+                call=server.call,
+                stop=server.stop,
+                connections=server.server_state.connections,
+            )
         finally:
             server.should_exit = True
             thread.join(20)
@@ -212,10 +221,13 @@ def _served(app: FrontDoor, read_timeout: float) -> Iterator[SimpleNamespace]:
 
 @pytest.fixture
 def serve(make_app: Callable[..., FrontDoor]) -> Iterator[Callable[..., SimpleNamespace]]:
-    """Starts a real server on a free port of 127.0.0.1; gives its host, port, url and `call`."""
+    """Starts a real server on a free port of 127.0.0.1; gives its host, port, url, `call`, `stop`, `connections`.
+
+    The kernel keeps `send_buffer` bytes of what its clients have not read, or as much as it likes.
+    """
     with contextlib.ExitStack() as stack:
-        yield lambda tracing=None, **options: stack.enter_context(
-            _served(make_app(tracing=tracing, **options), Settings(**options).read_timeout)
+        yield lambda tracing=None, send_buffer=0, **options: stack.enter_context(
+            _served(make_app(tracing=tracing, **options), Settings(**options).read_timeout, send_buffer)
         )
 
 

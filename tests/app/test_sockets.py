@@ -223,6 +223,39 @@ def test_a_client_that_does_not_read_its_answer_is_cut_off(
     assert "Internal error" not in log_of_app.text
 
 
+@pytest.mark.parametrize("line", ["Connection: close", "Connection: keep-alive"])
+def test_a_client_that_leaves_a_short_answer_unread_is_cut_off(
+    serve: Serve, pool: Any, log_of_app: pytest.LogCaptureFixture, line: str
+) -> None:
+    """Closing the connection would wait for it without end."""
+    pool.outputs = [{"type": "NONE", "study_uid": "1.2", "note": "x" * 500_000}]
+    server = serve(read_timeout="300ms", send_buffer=10_000)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(20)
+        client.connect((server.host, server.port))
+        client.sendall(head("Content-Type: application/msgpack", f"Content-Length: {len(BODY)}", line) + BODY)
+        wait_until(lambda: "POST /predict 200" in log_of_app.text)
+        wait_until(lambda: not server.connections)
+
+
+def test_a_client_that_reads_slowly_gets_all_of_its_answer(serve: Serve, pool: Any) -> None:
+    """Though that takes longer than it may take nothing."""
+    pool.outputs = [{"type": "NONE", "study_uid": "1.2", "note": "x" * 500_000}]
+    server = serve(read_timeout="300ms", send_buffer=10_000)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(20)
+        client.connect((server.host, server.port))
+        sent = head("Content-Type: application/msgpack", f"Content-Length: {len(BODY)}", "Connection: close") + BODY
+        client.sendall(sent)
+        pause, received, began = threading.Event(), 0, time.monotonic()
+        while data := client.recv(50_000 if time.monotonic() - began > 2 else 2000):
+            received += len(data)
+            pause.wait(0.01)
+        assert received > 500_000
+
+
 def test_small_requests_share_a_connection(serve: Serve) -> None:
     server = serve()
     with connected(server) as client:
