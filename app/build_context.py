@@ -5,8 +5,10 @@
     DIR/environment/   .mdai with requirements, lock and config.yaml, what they name, and an empty mdai_deploy.py
     DIR/large/         the package's files of 1 MiB and more, only where there are such
     DIR/package/       everything else of it
+    DIR/export/        model.json, only where a platform export is built
 
-Each of them is laid over the package's place in the image, one layer each, so that a change of code moves no weights.
+Each of them is laid over its place in the image, one layer each, so that a change of code moves no weights. An export
+comes to lie there as an export of the one version, a folder.
 Nothing else of the machine gets in: caches, version control and virtual environments stay out, and files that the
 package has links to are put in their place.
 """
@@ -20,12 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model_loader.digest import content_digest
+from model_loader.export import MODEL_JSON, model_json
 from model_loader.layout import DEPLOY, MDAI
 from model_loader.lock_file import LOCK
 from model_loader.package import ModelPackage
 from model_loader.requirements_file import read_requirements
 
-ENVIRONMENT, LARGE, PACKAGE = "environment", "large", "package"
+ENVIRONMENT, LARGE, PACKAGE, EXPORT = "environment", "large", "package", "export"
 LARGE_BYTES = 1024**2
 
 _LEFT_OUT = {
@@ -67,9 +70,19 @@ def write_context(folder: Path, package: ModelPackage, *, may_link: bool = False
         _Copy(package.root, rest, may_link)(package.root, Path())
         digest = content_digest(rest)
         _set_apart(rest, large)
+        if package.version is not None:
+            _write_export(folder / EXPORT, package)
     except OSError as error:
         raise ContextError(f"{error.filename or folder} cannot be copied: {error.strerror or error}.") from error
     return BuildContext(large.is_dir(), digest)
+
+
+def _write_export(folder: Path, package: ModelPackage) -> None:
+    """What the export says of the model; whatever else its model.json held stays behind."""
+    _make_folder(folder, below=folder.parent)
+    name = package.name.removesuffix(f" v{package.version}")
+    (folder / MODEL_JSON).write_text(model_json(name, package.scope, package.label_classes), encoding="utf-8")
+    (folder / MODEL_JSON).chmod(0o644)
 
 
 def _environment_inputs(package: ModelPackage) -> Iterator[Path]:

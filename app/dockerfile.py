@@ -16,7 +16,8 @@ _HEADING = """\
 # Its context is the folder that `mdai-model build PACKAGE --context DIR` writes, this file included:
 #   environment/  what decides what is installed: requirements, locks, config.yaml, wheels of the package's own
 #   large/        the package's large files, where it has some
-#   package/      everything else of it, its code above all: a change there copies this folder anew and does no more"""
+#   package/      everything else of it, its code above all: a change there copies this folder anew and does no more
+#   export/       what a platform export says of the model, where it is one"""
 
 _PYTHON_STAGE = """\
 # The model's Python comes from an image: all of it lies below /usr/local and finds itself wherever it is copied.
@@ -77,6 +78,7 @@ class ImageRecipe:
         python_image: the image that this Python is taken from; None where the server's image or uv has it
         environment_options: words for ``mdai-model env``, which makes the environment
         has_large: whether the context has a folder `large`
+        version: of the package in a platform export; None for a plain package
         labels: of the image, by name
     """
 
@@ -85,6 +87,7 @@ class ImageRecipe:
     python_image: str | None = None
     environment_options: Sequence[str] = ()
     has_large: bool = False
+    version: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -93,7 +96,10 @@ def dockerfile(recipe: ImageRecipe) -> str:
     words = ["/opt/server/bin/mdai-model", "env", "/model", "--cache-dir", "/opt/model/cache"]
     command = " ".join([*words, *map(shlex.quote, recipe.environment_options)])
     python_copy = f"{_PYTHON_COPY.format(series=recipe.series)}\n" if recipe.python_image else ""
-    copies = [*(["COPY large /model"] if recipe.has_large else []), "COPY package /model"]
+    place = "/model" if recipe.version is None else f"/model/source/v{recipe.version}"
+    copies = [*([f"COPY large {place}"] if recipe.has_large else []), f"COPY package {place}"]
+    if recipe.version is not None:
+        copies.append("COPY export /model")
     labels = [f"{name}={_quoted(value)}" for name, value in recipe.labels.items()]
     stages = [
         f"{_HEADING}\nARG SERVER_IMAGE={recipe.server_image}",

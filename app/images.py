@@ -122,6 +122,7 @@ def _recipe(
         python_image=python_image or (DEFAULT_PYTHON_37 if series == "3.7" else None),
         environment_options=[word for name, value in given.items() if value for word in (name, str(value))],
         has_large=written.has_large,
+        version=package.version,
         labels=_labels(package, written, server_image),
     )
 
@@ -145,8 +146,6 @@ def _labels(package: ModelPackage, written: BuildContext, server_image: str) -> 
 
 
 def _advise(package: ModelPackage, server_image: str) -> None:
-    if package.label_classes:
-        _tell("What the export says of scope and label classes stays behind: requests have to bring label classes.")
     if not (package.mdai / LOCK).is_file():
         _tell(
             "The package carries no lock, so another build may install other versions; `mdai-model env PACKAGE --lock` "

@@ -12,11 +12,12 @@
 What the labels and classes need is checked; any other key may be missing or hold anything.
 """
 
+import json
 import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -146,6 +147,21 @@ def read_model_json(file: Path, shown: str) -> ExportFacts:
     name = printable((document.model.name or "").strip())[:_LONGEST_NAME]
     classes, warnings = _classes(document, shown)
     return ExportFacts(name or None, _upper(document.model.scope), classes, tuple(warnings))
+
+
+def model_json(name: str, scope: str | None, label_classes: Sequence[Mapping[str, Any]]) -> str:
+    """A model.json that says this, and nothing else; the classes are those of ExportFacts."""
+    labels = {one["label"]["id"]: _Label.model_validate(_as_exported(one["label"])) for one in label_classes}
+    classes = [{"labelId": one["label"]["id"], "classIndex": one["class_index"]} for one in label_classes]
+    document = {
+        "model": {"name": name, "scope": scope, "labelClasses": classes},
+        "labels": [label.model_dump(by_alias=True, exclude_none=True) for label in labels.values()],
+    }
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def _as_exported(label: Mapping[str, Any]) -> dict[str, Any]:
+    return {field.alias or name: label[name] for name, field in _Label.model_fields.items()}
 
 
 def export_at(folder: Path) -> Export | None:

@@ -1,7 +1,9 @@
 """What an engine gets to build an image from, and what it does not."""
 
+import json
 import os
 import re
+import shutil
 import socket
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from app.build_context import LARGE_BYTES, BuildContext, ContextError, write_context
 from model_loader.package import ModelPackage, open_package
 from tests.building import open_with, write_wheel
+from tests.exports import DESCRIPTION, PACKAGE, zipped
 
 
 def written(folder: Path) -> dict[str, bytes]:
@@ -48,6 +51,23 @@ def test_the_environment_gets_what_decides_it_and_nothing_else(tmp_path: Path, p
         ".mdai/requirements.txt",
         "src/setup.py",
     ]
+
+
+def test_an_export_is_laid_out_as_one_of_the_version_that_was_chosen(tmp_path: Path) -> None:
+    """What comes to lie in the image is the same package, with its label classes."""
+    archive = zipped(
+        {"m/model.json": json.dumps(DESCRIPTION), **{f"m/source/v{n}.zip": zipped(PACKAGE) for n in (2, 9)}}
+    )
+    (tmp_path / "export.zip").write_bytes(archive)
+    package = open_package(tmp_path / "export.zip", scratch=tmp_path / "scratch", model_version=2)
+    built = stage(tmp_path / "context", package)
+    assert sorted(path.name for path in (tmp_path / "context").iterdir()) == ["environment", "export", "package"]
+    shutil.copytree(tmp_path / "context/export", tmp_path / "image")
+    shutil.copytree(tmp_path / "context/package", tmp_path / "image/source/v2")
+    baked = open_package(tmp_path / "image", scratch=tmp_path / "other")
+    assert (baked.label_classes, baked.scope, baked.version) == (package.label_classes, package.scope, 2)
+    assert baked.label_classes and baked.digest == built.digest
+    assert baked.name == package.name
 
 
 def test_a_change_of_code_changes_nothing_that_the_environment_is_made_of(

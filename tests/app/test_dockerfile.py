@@ -53,6 +53,16 @@ def test_what_changes_more_often_comes_later_and_nothing_runs_after_code_is_copi
     assert [line.split()[0] for line in final[-2:]] == ["COPY", "LABEL"]
 
 
+def test_an_export_stays_an_export() -> None:
+    """Of the version that is baked in, so that its label classes are there for requests without."""
+    final = stages(replace(EVERYTHING, version=3))[-1]
+    assert [line for line in final if line.startswith("COPY")][1:] == [
+        "COPY large /model/source/v3",
+        "COPY package /model/source/v3",
+        "COPY export /model",
+    ]
+
+
 def test_the_environment_is_made_without_the_models_code() -> None:
     environment = next(stage for stage in stages(EVERYTHING) if stage[0].endswith("AS environment"))
     copied = [line for line in environment if line.startswith("COPY")]

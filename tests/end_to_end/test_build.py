@@ -1,6 +1,7 @@
 """`mdai-model build` from outside; a program stands in for the engine. `make test-image` has a real one build."""
 
 import hashlib
+import json
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ import pytest
 
 from tests.building import open_with
 from tests.end_to_end.conftest import COMMAND
+from tests.exports import DESCRIPTION, PACKAGE, zipped
 
 ENGINE = """#!/bin/sh
 [ "$1" = version ] && exit 0
@@ -62,6 +64,17 @@ def test_an_engine_is_given_a_context_and_a_name_and_nothing_is_left(
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+def test_an_export_keeps_what_it_says_of_the_model(tmp_path: Path, machine: dict[str, str]) -> None:
+    archive = zipped({"model.json": json.dumps(DESCRIPTION), "source/v4.zip": zipped(PACKAGE)})
+    (tmp_path / "export.zip").write_bytes(archive)
+    built = build(machine, tmp_path / "export.zip", "-t", "model")
+    assert built.returncode == 0, built.stderr
+    said = json.loads((tmp_path / "record/context/export/model.json").read_bytes())["model"]
+    assert {one["classIndex"] for one in said["labelClasses"]} == {0, 1}
+    lines = (tmp_path / "record/context/Dockerfile").read_text().splitlines()
+    assert {"COPY package /model/source/v4", "COPY export /model"} <= set(lines)
+
+
 def test_labels_name_the_package_and_its_lock(tmp_path: Path, machine: dict[str, str], package: Path) -> None:
     (package / ".mdai/requirements.lock").write_text("# a lock\n")
     (package / ".mdai/config.yaml").write_text("base_image: py311\ndevice_type: gpu\ncuda_version: 11.8\n")
@@ -74,7 +87,7 @@ def test_labels_name_the_package_and_its_lock(tmp_path: Path, machine: dict[str,
     assert len(package_digest) == 64
     assert labels["mdai-model.lock.sha256"].strip('"') == hashlib.sha256(b"# a lock\n").hexdigest()
     assert labels["mdai-model.package.name"] == labels["org.opencontainers.image.title"] == '"model"'
-    assert text.splitlines()[5] == "ARG SERVER_IMAGE=mdai-model-server:gpu"
+    assert text.splitlines()[6] == "ARG SERVER_IMAGE=mdai-model-server:gpu"
 
 
 def test_the_dockerfile_is_shown_without_an_engine_and_without_a_name(
