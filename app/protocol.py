@@ -46,7 +46,7 @@ class QuickWay(Protocol):
         """
 
     def learn(self, data: bytes, scope: Scope) -> None:
-        """The request that was all of `data`, or began with it, got an answer of status 200 the usual way."""
+        """The request of `scope`, with which `data` began, got an answer of status 200 the usual way."""
 
 
 def http_protocol(head_seconds: float, quick_way: QuickWay | None = None) -> type["HttpProtocol"]:
@@ -65,7 +65,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._is_between_requests = True
-        self._first_data = b""
+        self._first_data = self._own_data = b""
         self._passage: Passage | None = None
         self._behind = b""
         self._is_last = False
@@ -119,6 +119,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._is_between_requests = False
+        self._own_data, self._first_data = self._first_data, b""  # none of it is the next request's
         self._unset_keepalive_if_required()
         if self._head_timer is None:
             self._expect_head()
@@ -127,7 +128,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head_is_complete()
         if not self.parser.should_upgrade():  # with an offer, the request begins once more without it
-            self.scope["extensions"] = {CONNECTION: {"protocol": self}}
+            self.scope["extensions"] = {CONNECTION: {"protocol": self, "data": self._own_data}}
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -179,9 +180,9 @@ class HttpProtocol(HttpToolsProtocol):
         if not cycle.keep_alive:
             self.transport.close()
         cycle.on_response()
-        first, self._first_data = self._first_data, b""
-        if status == 200 and first and self.quick_way is not None:
-            self.quick_way.learn(first, scope)
+        data = scope["extensions"][CONNECTION]["data"]
+        if status == 200 and data and self.quick_way is not None:
+            self.quick_way.learn(data, scope)
         return True
 
     def can_answer(self) -> bool:
@@ -203,7 +204,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Let `app` serve the request that was on the quick way, the whole of whose body has been read."""
         self._passage = None
         scope["server"], scope["client"], scope["scheme"] = self.server, self.client, self.scheme
-        scope["extensions"] = {CONNECTION: {"protocol": self}}
+        scope["extensions"] = {CONNECTION: {"protocol": self, "data": b""}}
         self.cycle = RequestResponseCycle(
             scope=scope,  # type: ignore[arg-type]
             transport=self.transport,

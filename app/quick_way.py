@@ -77,7 +77,7 @@ class QuickWay:
             return None
 
     def learn(self, data: bytes, scope: Scope) -> None:
-        """The request that was all of `data`, or began with it, got an answer of status 200 the usual way."""
+        """The request of `scope`, with which `data` began, got an answer of status 200 the usual way."""
         end = data.find(b"\r\n\r\n", 0, _SHORT_HEAD) + 4
         headers = dict(scope["headers"])
         length = len(data) - end

@@ -211,6 +211,35 @@ def test_requests_that_come_while_one_is_on_its_way_wait_for_their_turn(serve: S
     assert pool.bodies == [BODY, BODY, BODY, other, BODY]
 
 
+def test_what_a_head_means_is_not_taken_from_another_that_was_answered_meanwhile(
+    serve: Serve, pool: Any, tmp_path: Path
+) -> None:
+    """The second has no key: it must not become known as one that has."""
+    key = "a-key-of-some-length-0123456789"
+    (tmp_path / "keys").write_text(f"{key}\n")
+    server = serve(api_key_file=tmp_path / "keys")
+    pool.hold = asyncio.Event()
+    without_key = request(BODY)
+    with connected(server) as client:
+        client.sendall(request(BODY, f"X-API-Key: {key}", "Accept: application/json"))
+        assert pool.has_begun.wait(10)
+        client.sendall(without_key)
+        server.call(pool.hold.set)
+        assert [answer_on(client)[0] for _ in range(2)] == [200, 401]
+    assert status_of(server, without_key) == 401
+    pool.hold = None
+    with connected(server) as client:
+        plain = request(BODY, f"X-API-Key: {key}")
+        pool.hold, _ = asyncio.Event(), pool.has_begun.clear()
+        client.sendall(request(BODY, f"X-API-Key: {key}", "Accept: application/json"))
+        assert pool.has_begun.wait(10)
+        client.sendall(plain)
+        server.call(pool.hold.set)
+        assert [whole_answer(client)[2] for _ in range(2)] == [b"[]", b"\x90"]
+        client.sendall(plain)
+        assert whole_answer(client)[2] == b"\x90"
+
+
 def test_a_client_that_leaves_is_dropped(
     serve: Serve, pool: Any, live_buffers: list[SharedBuffer], log_of_app: pytest.LogCaptureFixture
 ) -> None:
