@@ -35,8 +35,8 @@ def whole_answer(client: socket.socket) -> tuple[bytes, dict[str, str], bytes]:
     first, *lines = answer_begins(client).decode().split("\r\n")[:-2]
     headers = dict(line.split(": ", 1) for line in lines)
     body = b""
-    while len(body) < int(headers["content-length"]):
-        body += client.recv(1 << 16)
+    while missing := int(headers["content-length"]) - len(body):
+        body += client.recv(missing)
     return first.encode(), headers, body
 
 
