@@ -59,7 +59,7 @@ test-image: $(INSTALLED)  ## The same with the CPU image itself, built and run f
 	@tools/test_image.sh $(BIN)/python
 
 clean:  ## Remove the environment and everything generated
-	rm -rf $(VENV) $(VENV)-fuzz $(VENV)-audit dist demo.png .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-fuzz $(VENV)-audit .venv-litserve .venv-py-spy dist demo.png .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What it brings conflicts with nothing, and is a dozen packages that nothing else needs.

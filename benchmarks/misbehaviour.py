@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -16,20 +17,24 @@ from benchmarks.servers import FOLDER, SIDES, Server, serving
 
 _HOLD_SECONDS = 5
 _GOOD_AGAIN_SECONDS = 60.0
+_TOLD_SECONDS = 30.0
+# So long nobody else asks: a server that tells its caller does it by then.
+_ALONE_SECONDS = 0.5
+_ANSWERED = "a model that aborts has answered"
 
 
-def hold(row: Row, folder: Path) -> dict[str, Any]:
+def hold(row: Row, folder: Path, sides: tuple[str, str] = SIDES) -> dict[str, Any]:
     """Milliseconds of `/healthz`, asked from a process of its own while a predict holds the interpreter."""
     times = {}
-    for side in SIDES:
+    for side in sides:
         with serving(side, row.package, folder) as server:
             times[side] = _probed(server)
-    worst = {side: round(max(times[side]), 1) for side in SIDES}
+    worst = {side: round(max(times[side]), 1) for side in sides}
     return {
         "unit": "ms",
-        **{side: spread(times[side]) for side in SIDES},
+        **{side: spread(times[side]) for side in sides},
         "figure": {"of": "ms at worst", "value": worst["ours"], "low": min(times["ours"]), "high": worst["ours"]},
-        "reference_worst": worst["reference"],
+        f"{sides[0]}_worst": worst[sides[0]],
     }
 
 
@@ -46,11 +51,11 @@ def _probed(server: Server) -> list[float]:
     return found
 
 
-def abort(row: Row, folder: Path) -> dict[str, Any]:
+def abort(row: Row, folder: Path, sides: tuple[str, str] = SIDES) -> dict[str, Any]:
     """Milliseconds until the caller of a model that aborts is told, and until the next predict is answered."""
     told, again = [], []
-    with serving("reference", row.package, folder) as server:
-        reference = _aborted(server)
+    with serving(sides[0], row.package, folder) as server:
+        other = _aborted(server)
     with serving("ours", row.package, folder) as server:
         for _ in range(row.rounds):
             what, until_told, until_good = _aborted(server)
@@ -62,8 +67,9 @@ def abort(row: Row, folder: Path) -> dict[str, Any]:
         "ours": spread(again),
         "ours_told": spread(told),
         "ours_answer": what,
-        "reference_answer": reference[0],
-        "reference_again": reference[2],
+        f"{sides[0]}_answer": other[0],
+        f"{sides[0]}_told": other[1],
+        f"{sides[0]}_again": other[2],
         "figure": {
             "of": "ms until good again",
             "value": spread(again)["median"],
@@ -74,25 +80,42 @@ def abort(row: Row, folder: Path) -> dict[str, Any]:
 
 
 def _aborted(server: Server) -> tuple[str, float, float | None]:
-    """What the caller was told, after how long, and after how long a predict was answered again, or None."""
+    """What the caller was told, after how many ms, and after how many a predict was answered again, or None."""
     began = time.perf_counter()
-    with closing(Connection(server.port)) as connection:
+    told: list[tuple[str, float]] = []
+    caller = threading.Thread(target=lambda: told.append(caller_told(server, began)))
+    caller.start()
+    caller.join(_ALONE_SECONDS)
+    again = _good_again(server, began)
+    caller.join()
+    what, until_told = told[0]
+    if what == _ANSWERED:
+        raise RuntimeError(what)
+    return what, until_told, again
+
+
+def caller_told(server: Server, began: float, patience: float = _TOLD_SECONDS) -> tuple[str, float]:
+    """What the caller of a model that aborts is told, and how many ms after the time `began`."""
+    with closing(Connection(server.port, timeout=patience)) as connection:
         try:
             connection.ask(Request(asking(abort="yes")))
-            raise RuntimeError("a model that aborts has answered")
+            what = _ANSWERED
         except AnswerError as error:
             what = str(error)[:80]
-        except ConnectionResetError:
+        except TimeoutError:
+            what = f"nothing for {patience:g} s"
+        except OSError:
             what = "the connection was reset"
-    told = (time.perf_counter() - began) * 1000
+    return what, (time.perf_counter() - began) * 1000
+
+
+def _good_again(server: Server, began: float) -> float | None:
     good = Request(asking())
-    while time.perf_counter() - began < _GOOD_AGAIN_SECONDS:
-        if server.process.poll() is not None:
-            return what, told, None
+    while time.perf_counter() - began < _GOOD_AGAIN_SECONDS and server.process.poll() is None:
         try:
-            with closing(Connection(server.port)) as connection:
+            with closing(Connection(server.port, timeout=_GOOD_AGAIN_SECONDS)) as connection:
                 connection.ask(good)
-            return what, told, (time.perf_counter() - began) * 1000
+            return (time.perf_counter() - began) * 1000
         except (OSError, AnswerError):
             time.sleep(0.01)
-    return what, told, None
+    return None

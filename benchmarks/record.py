@@ -5,19 +5,21 @@ from pathlib import Path
 from typing import Any
 
 RECORDED = Path(__file__).parent / "recorded"
+PEERS = RECORDED / "peers"
+PROFILES = RECORDED / "profiles"
 
 
-def last_recorded() -> dict[str, Any]:
+def last_recorded(folder: Path = RECORDED) -> dict[str, Any]:
     """The rows that were recorded last, each by its name."""
     rows: dict[str, Any] = {}
-    for path in sorted(RECORDED.glob("*.json")):
+    for path in sorted(folder.glob("*.json")):
         rows |= json.loads(path.read_text())["rows"]
     return rows
 
 
 def keep(path: Path, found: dict[str, Any]) -> None:
     """Write `found` to a file, with the rows that it has already and that are not in `found`."""
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     rows = json.loads(path.read_text())["rows"] if path.exists() else {}
     text = json.dumps({**found, "rows": {**rows, **found["rows"]}}, indent=1, ensure_ascii=False)
     path.write_text(text + "\n")
@@ -25,11 +27,12 @@ def keep(path: Path, found: dict[str, Any]) -> None:
 
 def said(name: str, figures: dict[str, Any], earlier: dict[str, Any]) -> str:
     """A row in a few lines of text."""
+    other = figures.get("beside", "reference")
     lines = [f"{name}: {figures['title']}"]
-    lines += [_side(side, figures[side], figures["unit"]) for side in ("reference", "ours") if side in figures]
+    lines += [_side(side, figures[side], figures["unit"]) for side in (other, "ours") if side in figures]
     lines.append(_judged(figures, earlier.get(name, {})))
     if used := figures.get("cpu_ms_per_request"):
-        share = used["ours"] / used["reference"] if used["reference"] else 0
+        share = used["ours"] / used[other] if used[other] else 0
         lines.append(
             f"  best {figures['ratio_of_best']:.3f}; cores' time for each {used['ours']:.2f} ms, {share:.2f} of its"
         )
@@ -42,7 +45,7 @@ def said(name: str, figures: dict[str, Any], earlier: dict[str, Any]) -> str:
         lines.append(f"  back to idle after {back['seconds']} s   ≤ {back['goal']:g}: {verdict(back['met'])}")
     if "ours_answer" in figures:
         lines.append(f"  told after {figures['ours_told']['median']:.1f} ms: {figures['ours_answer']}")
-        lines.append(f"  reference: {figures['reference_answer']}; again after {figures['reference_again']}")
+        lines.append(f"  {other}: {figures[f'{other}_answer']}; again after {figures[f'{other}_again']}")
     load, others = figures["load_average"], figures["cores_busy_with_others"]
     lines.append(f"  {figures['seconds']:.0f} s, load {load[0]} to {load[1]}, {others} cores busy with others")
     return "\n".join(lines)

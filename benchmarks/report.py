@@ -6,25 +6,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks import sections
 from benchmarks.plots import Bar, bars
 from benchmarks.rows import ROWS, STALL_GOAL, Row
+from benchmarks.sections import Recorded, Rows, short, spread_told
 
 DOCUMENTS = Path(__file__).parents[1] / "docs"
-Rows = Mapping[str, Mapping[str, Any]]
+NOTHING: Recorded = {"machine": {}, "rows": {}}
 
 # Of all cores, what other programs may take before the page says that they disturbed.
 _QUIET_CORES = 0.2
 _METHOD = Path(__file__).with_name("method.md")
 
 
-def write(recorded: Mapping[str, Any], documents: Path = DOCUMENTS) -> None:
+def write(
+    recorded: Recorded, peers: Recorded = NOTHING, profiles: Recorded = NOTHING, documents: Path = DOCUMENTS
+) -> None:
     """Write the page and its plots into a folder."""
-    (documents / "benchmarks.md").write_text(page(recorded))
+    (documents / "benchmarks.md").write_text(page(recorded, peers, profiles))
     for name, picture in plots(recorded["rows"]).items():
         (documents / name).write_text(picture)
 
 
-def page(recorded: Mapping[str, Any]) -> str:
+def page(recorded: Recorded, peers: Recorded = NOTHING, profiles: Recorded = NOTHING) -> str:
     """The whole page as Markdown."""
     rows: Rows = {row.name: recorded["rows"][row.name] for row in ROWS if row.name in recorded["rows"]}
     lines = [
@@ -48,7 +52,9 @@ def page(recorded: Mapping[str, Any]) -> str:
         "",
         *_others(rows),
         "",
+        *sections.beside_peer(peers["rows"]),
         _METHOD.read_text(),
+        *sections.profiled(profiles["rows"]),
         *_circumstances(recorded["machine"], rows),
     ]
     return "\n".join(lines) + "\n"
@@ -122,10 +128,10 @@ def _compared(rows: Rows) -> list[str]:
             used = figures["cpu_ms_per_request"]
             goal = f"{figures['goal']} {'✓' if figures['met'] else '✗'}" if "goal" in figures else ""
             lines.append(
-                f"| {figures['title']} | {_spread(figures['reference'], figures['unit'])} |"
-                f" {_spread(figures['ours'], figures['unit'])} |"
+                f"| {figures['title']} | {spread_told(figures['reference'], figures['unit'])} |"
+                f" {spread_told(figures['ours'], figures['unit'])} |"
                 f" **{figure['value']:.2f}** ({figure['low']:.2f}–{figure['high']:.2f}) | {goal} |"
-                f" {_short(used['reference'])}, {_short(used['ours'])} |"
+                f" {short(used['reference'])}, {short(used['ours'])} |"
             )
     return lines
 
@@ -184,19 +190,10 @@ def _circumstances(machine: Mapping[str, Any], rows: Rows) -> list[str]:
     return lines
 
 
-def _spread(values: Mapping[str, float], unit: str) -> str:
-    quartiles = f"{_short(values['first_quartile'])}–{_short(values['third_quartile'])}"
-    return f"{_short(values['median'])} {unit} ({quartiles})"
-
-
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
-def read(paths: list[Path]) -> dict[str, Any]:
-    """Recorded files as one; of a row that is in several the last counts."""
+def read(folder: Path) -> dict[str, Any]:
+    """A folder's recorded files as one; of a row that is in several the last counts."""
     recorded: dict[str, Any] = {"machine": {}, "rows": {}}
-    for path in paths:
+    for path in sorted(folder.glob("*.json")):
         found = json.loads(path.read_text())
         recorded = {"machine": found["machine"], "rows": {**recorded["rows"], **found["rows"]}}
     return recorded

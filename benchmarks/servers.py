@@ -1,18 +1,21 @@
-"""The two sides, each started as its user would start it, and ended again."""
+"""The sides, each started as its user would start it, and ended again."""
 
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from benchmarks import peers
 from benchmarks.client import AnswerError, Connection
+from benchmarks.processes import tree
 
 FOLDER = Path(__file__).parent
 COMMAND = Path(sys.executable).with_name("mdai-model")
@@ -24,7 +27,7 @@ _PATIENCE_SECONDS = 90.0
 class Server:
     """A running server: its port, its process, and the file that its log goes to."""
 
-    def __init__(self, command: list[str], log: Path, **environ: str) -> None:
+    def __init__(self, command: list[str], log: Path, environ: Mapping[str, str]) -> None:
         self.log = log
         environ = {**{key: value for key, value in os.environ.items() if not key.startswith("MDAI_MODEL_")}, **environ}
         with log.open("w") as out:
@@ -65,29 +68,56 @@ class Server:
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            for pid in list(tree(self.pid)):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             self.process.wait()
 
 
 @contextmanager
-def serving(side: str, package: str, folder: Path, *, workers: int = 1, ticks: Path | None = None) -> Iterator[Server]:
-    """One side with one of the packages beside this file, ready; its event loop's stalls are written to `ticks`."""
+def serving(
+    side: str,
+    package: str,
+    folder: Path,
+    *,
+    workers: int = 1,
+    ticks: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Iterator[Server]:
+    """One side with one of the packages beside this file, ready; our event loop's stalls are written to `ticks`.
+
+    Any side but the reference and LitServe is ours, of the version that `environ` makes it. Raises EnvironmentMissing.
+    """
     path = str(FOLDER / "packages" / package)
-    if side == "reference":
-        script, arguments = str(FOLDER / "reference_server.py"), [path, "--port", "0"]
-    else:
-        script = str(COMMAND)
-        arguments = ["serve", path, "--environment", "current", "--host", "127.0.0.1", "--port", "0"]
-        arguments += ["--workers", str(workers), "--cache-dir", str(folder / "cache")]
     watched = [str(FOLDER / "ticker.py"), str(ticks)] if ticks else []
-    server = Server([sys.executable, *watched, script, *arguments], folder / f"{side}{'-ticks' if ticks else ''}.log")
+    match side:
+        case "reference":
+            command = [sys.executable, str(FOLDER / "reference_server.py"), path, "--port", "0"]
+        case "litserve":
+            command = [peers.python(), str(FOLDER / "litserve_server.py"), path, "--port", str(_free_port())]
+            command += ["--workers", str(workers)]
+            # It tells a worker's end from its work by a message for each request, which it else does without.
+            command += ["--restart-workers"] if package == "misbehave" else []
+        case _:
+            command = [sys.executable, *watched, str(COMMAND), "serve", path, "--environment", "current"]
+            command += ["--host", "127.0.0.1", "--port", "0"]
+            command += ["--workers", str(workers), "--cache-dir", str(folder / f"cache-{side}")]
+    server = Server(command, folder / f"{side}{'-ticks' if ticks else ''}.log", environ or {})
+    is_ours = side not in ("reference", "litserve")
     try:
-        server.wait_until_ready("/healthz" if side == "reference" else "/ready")
-        if side == "ours":
+        server.wait_until_ready("/ready" if is_ours else "/healthz")
+        if is_ours:
             wait_for_workers(server, workers)
         yield server
     finally:
         server.end()
+
+
+def _free_port() -> int:
+    """LitServe takes none to be any."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def wait_for_workers(server: Server, count: int) -> None:

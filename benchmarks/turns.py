@@ -18,25 +18,25 @@ _SETTLE_SECONDS = 0.1
 _FEWEST_ROUNDS = 4
 
 
-def compare(row: Row, folder: Path, seconds: float) -> dict[str, Any]:
-    """What a row of latency or throughput is about: both sides, the ratio, the stalls.
+def compare(row: Row, folder: Path, seconds: float, sides: tuple[str, str] = SIDES) -> dict[str, Any]:
+    """What a row of latency or throughput is about: both sides, the ratio, and beside the reference the stalls.
 
     Ends with the row's rounds, or after so many seconds where there were a few rounds by then.
     """
     theirs = row.body()
-    bodies = {"reference": Request(theirs), "ours": Request(row.own_body() if row.own_body else theirs)}
-    rounds: dict[str, list[list[float]]] = {side: [] for side in SIDES}
+    bodies = {sides[0]: Request(theirs), "ours": Request(row.own_body() if row.own_body else theirs)}
+    rounds: dict[str, list[list[float]]] = {side: [] for side in sides}
     with ExitStack() as stack:
-        servers = {side: stack.enter_context(serving(side, row.package, folder, workers=row.workers)) for side in SIDES}
-        _demand_the_same({side: _warmed_up(row, servers[side].port, bodies[side]) for side in SIDES})
-        used = dict.fromkeys(SIDES, 0.0)
+        servers = {side: stack.enter_context(serving(side, row.package, folder, workers=row.workers)) for side in sides}
+        _demand_the_same({side: _warmed_up(row, servers[side].port, bodies[side]) for side in sides})
+        used = dict.fromkeys(sides, 0.0)
         end = time.monotonic() + seconds
         gc.disable()
         try:
             for number in range(row.rounds):
                 if number >= _FEWEST_ROUNDS and time.monotonic() > end:
                     break
-                for side in SIDES if number % 2 else reversed(SIDES):
+                for side in sides if number % 2 else reversed(sides):
                     used[side] -= cpu_seconds(servers[side].pid)
                     rounds[side].append(_turn(row, servers[side].port, bodies[side]))
                     time.sleep(_SETTLE_SECONDS)
@@ -44,21 +44,23 @@ def compare(row: Row, folder: Path, seconds: float) -> dict[str, Any]:
         finally:
             gc.enable()
     figures = _figures(row, rounds, used)
-    return {**figures, "bytes_in": len(bodies["ours"].body), **stalls(row, folder, bodies["ours"])}
+    figures["bytes_in"] = len(bodies["ours"].body)
+    return figures | stalls(row, folder, bodies["ours"]) if sides == SIDES else figures
 
 
 def _figures(row: Row, rounds: dict[str, list[list[float]]], used: dict[str, float]) -> dict[str, Any]:
     """Both sides' spread, the ratio, that of the best of each, and what the servers' processes have worked."""
-    values = {side: flat(rounds[side]) for side in SIDES}
+    other = next(side for side in rounds if side != "ours")
+    values = {side: flat(rounds[side]) for side in rounds}
     best = min if row.kind == "latency" else max
     asked = len(rounds["ours"]) * row.requests
     return {
         "unit": "ms" if row.kind == "latency" else "requests/s",
         "rounds": len(rounds["ours"]),
-        **{side: spread(values[side]) for side in SIDES},
-        "figure": {"of": "ratio", **ratio(rounds["reference"], rounds["ours"])},
-        "ratio_of_best": round(best(values["ours"]) / best(values["reference"]), 3),
-        "cpu_ms_per_request": {side: round(used[side] * 1000 / asked, 3) for side in SIDES},
+        **{side: spread(values[side]) for side in rounds},
+        "figure": {"of": "ratio", **ratio(rounds[other], rounds["ours"])},
+        "ratio_of_best": round(best(values["ours"]) / best(values[other]), 3),
+        "cpu_ms_per_request": {side: round(used[side] * 1000 / asked, 3) for side in rounds},
     }
 
 
@@ -101,6 +103,6 @@ def stalls(row: Row, folder: Path, request: Request) -> dict[str, Any]:
 
 
 def _demand_the_same(answers: dict[str, bytes]) -> None:
-    if answers["reference"] != answers["ours"]:
+    if len(set(answers.values())) > 1:
         begun = {side: answer[:300] for side, answer in answers.items()}
         raise SystemExit(f"the two sides do not answer alike: {begun}")

@@ -1,9 +1,7 @@
 """The benchmarks measure what they say: their eyes are tested here, the speed by `python -m benchmarks`."""
 
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -17,47 +15,9 @@ from benchmarks.figures import difference, ratio, spread
 from benchmarks.processes import cpu_seconds, memory
 from benchmarks.record import keep, said
 from benchmarks.rows import BY_NAME, ROWS, Goal
+from tests.benchmarks.answering import Answering
 
 MB = 1_000_000
-
-
-class Answering:
-    """A server that answers every request with the same bytes, a few at a time, on as many connections as come."""
-
-    def __init__(self, answer: bytes) -> None:
-        self.answer = answer
-        self.bodies: list[bytes] = []
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self.listener.getsockname()[1]
-        self.threads = [threading.Thread(target=self._accept)]
-        self.threads[0].start()
-
-    def end(self) -> None:
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-        for thread in self.threads:
-            thread.join(30)
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            self.threads.append(threading.Thread(target=self._serve, args=(connection,)))
-            self.threads[-1].start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection, connection.makefile("rb") as requests:
-            while head := requests.readline():
-                length = 0
-                while (line := requests.readline()) != b"\r\n":
-                    if line.lower().startswith(b"content-length:"):
-                        length = int(line.split(b":")[1])
-                if head.startswith(b"POST"):
-                    self.bodies.append(requests.read(length))
-                for start in range(0, len(self.answer), 700):
-                    connection.sendall(self.answer[start : start + 700])
 
 
 @pytest.fixture
@@ -200,7 +160,7 @@ SAMPLE = {
 
 
 def test_the_report_says_plainly_what_is_not_reached(tmp_path: Path) -> None:
-    report.write(SAMPLE, tmp_path)
+    report.write(SAMPLE, documents=tmp_path)
     text = (tmp_path / "benchmarks.md").read_text()
     assert "**1 of 3 goals are reached.**" in text
     assert "- a row: 1.20, wanted ≤ 0.5, **slower than the reference**" in text
@@ -223,7 +183,7 @@ def test_a_run_of_one_row_keeps_the_others(tmp_path: Path) -> None:
     path = tmp_path / "recorded" / "found.json"
     keep(path, {"machine": {}, "rows": {"empty": 1, "empty-8": 2}})
     keep(path, {"machine": {"cpus": 2}, "rows": {"empty": 3}})
-    assert report.read([path]) == {"machine": {"cpus": 2}, "rows": {"empty": 3, "empty-8": 2}}
+    assert report.read(path.parent) == {"machine": {"cpus": 2}, "rows": {"empty": 3, "empty-8": 2}}
 
 
 @pytest.mark.parametrize(
