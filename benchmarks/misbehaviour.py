@@ -106,7 +106,7 @@ def caller_told(server: Server, began: float, patience: float = _TOLD_SECONDS) -
             what = f"nothing for {patience:g} s"
         except OSError:
             what = "the connection was reset"
-    return what, (time.perf_counter() - began) * 1000
+    return what, round((time.perf_counter() - began) * 1000, 1)
 
 
 def _good_again(server: Server, began: float) -> float | None:
@@ -115,7 +115,7 @@ def _good_again(server: Server, began: float) -> float | None:
         try:
             with closing(Connection(server.port, timeout=_GOOD_AGAIN_SECONDS)) as connection:
                 connection.ask(good)
-            return (time.perf_counter() - began) * 1000
+            return round((time.perf_counter() - began) * 1000, 1)
         except (OSError, AnswerError):
             time.sleep(0.01)
     return None

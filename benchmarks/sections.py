@@ -1,5 +1,6 @@
 """The parts of docs/benchmarks.md that have runs of their own: beside LitServe, and what the profilers saw."""
 
+import statistics
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,30 +30,35 @@ def beside_peer(rows: Rows) -> list[str]:
         "What it does not do: it looks at nothing that a model returns, and at nothing in a body beyond unpacking it;"
         " ours checks every element. What it is made for and these requests do not ask of it: batches across requests,"
         " streams, several models in one server. A body and an answer pass through a third process as pickles, which"
-        " is what large ones cost. It restarts workers only where it is told to, as it was for the model that aborts.",
+        " is what large ones cost. It restarts workers only where it is told to, as it was for the model that aborts."
+        " Our workers come after everything else where cores are short (a nice value 5 above), LitServe's do not: what"
+        " other programs take is held against ours.",
         "",
-        "| | LitServe: median (quartiles) | ours | ratio, ours to LitServe's (95 %) | cores' time of both, ms |",
-        "|---|---|---|---|---|",
+        "| | LitServe: median (quartiles) | ours | ratio, ours to LitServe's (95 %) | cores' time of both, ms"
+        " | cores busy with others |",
+        "|---|---|---|---|---|---|",
     ]
-    return [*lines, *(_beside(figures) for figures in rows.values()), ""]
+    return [*lines, *(_beside(figures) for figures in rows.values()), "", _when(rows), ""]
 
 
 def _beside(figures: Mapping[str, Any]) -> str:
-    ours, figure = figures["ours"], figures["figure"]
+    ours, figure, busy = figures["ours"], figures["figure"], figures["cores_busy_with_others"]
     if "litserve_answer" in figures:
         again = figures["litserve_again"]
         good = "never good again" if again is None else f"good again after {again:,.0f} ms"
-        theirs = f"told after {figures['litserve_told']:,.0f} ms: {figures['litserve_answer']}; {good}"
+        answer = figures["litserve_answer"]
+        what = "told " if answer.startswith("nothing") else f"told after {figures['litserve_told']:,.0f} ms: "
+        theirs = f"{what}{answer}; {good}"
         own = f"told after {figures['ours_told']['median']:.0f} ms; good again after {ours['median']:.0f} ms"
-        return f"| {figures['title']} | {theirs} | {own} | | |"
+        return f"| {figures['title']} | {theirs} | {own} | | | {busy} |"
     if "litserve_worst" in figures:
         both = (f"{figures[side]['most']:,.1f} ms at worst" for side in ("litserve", "ours"))
-        return f"| {figures['title']} | {' | '.join(both)} | | |"
+        return f"| {figures['title']} | {' | '.join(both)} | | | {busy} |"
     used, unit = figures["cpu_ms_per_request"], figures["unit"]
     return (
         f"| {figures['title']} | {spread_told(figures['litserve'], unit)} | {spread_told(ours, unit)} |"
         f" **{figure['value']:.2f}** ({figure['low']:.2f}–{figure['high']:.2f}) |"
-        f" {short(used['litserve'])}, {short(used['ours'])} |"
+        f" {short(used['litserve'])}, {short(used['ours'])} | {busy} |"
     )
 
 
@@ -67,7 +73,8 @@ def profiled(rows: Rows) -> list[str]:
         "`python -m benchmarks profile` asks each side for some seconds while nobody looks, which gives the cores' time"
         " of a request, then under py-spy at 100 samples a second, and then under perf where there is one. Of py-spy's"
         " samples those count in which a thread runs, in any process of the side; a sample belongs to the innermost"
-        " frame of a stage. py-spy stops the processes for each sample, so that shares are near the truth and no more."
+        " frame of a stage. py-spy stops the processes for each sample, and a thread that waits for a core counts as"
+        " running, so that shares are near the truth and no more; milliseconds are the shares of the cores' time."
         " Flame graphs are written beside the figures and not kept here, because they differ with every run."
         + (f" Before is commit {before}, the last before anything was made faster." if before else ""),
         "",
@@ -75,7 +82,15 @@ def profiled(rows: Rows) -> list[str]:
     for figures in rows.values():
         lines += [f"### {figures['title'][:1].upper()}{figures['title'][1:]}", "", *_stages(figures["sides"])]
         lines += ["", *_functions(figures["sides"]), ""]
-    return lines
+    return [*lines, _when(rows), ""]
+
+
+def _when(rows: Rows) -> str:
+    """When, of which commit, and how much of the cores others took: these rows are in no other table."""
+    times = sorted(str(figures["at"]) for figures in rows.values())
+    commits = ", ".join(sorted({figures["versions"].get("commit", "unknown") for figures in rows.values()}))
+    busy = statistics.median(figures["cores_busy_with_others"] for figures in rows.values())
+    return f"From {times[0]} to {times[-1]}, commit {commits}; other programs kept {busy:.1f} cores busy."
 
 
 def _stages(sides: Rows) -> list[str]:

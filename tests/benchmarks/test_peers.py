@@ -71,9 +71,10 @@ def test_the_report_has_a_table_beside_litserve_where_it_was_recorded(tmp_path: 
     text = (tmp_path / "benchmarks.md").read_text()
     assert "LitServe) 0.2.19 (python 3.11.7, uvicorn 0.54.0)" in text
     assert "it looks at nothing that a model returns" in text
-    assert "| a row | 2.00 ms (2.00–2.00) | 0.80 ms (0.80–0.80) | **0.40** (0.30–0.50) | 2.50, 1.00 |" in text
+    assert "| a row | 2.00 ms (2.00–2.00) | 0.80 ms (0.80–0.80) | **0.40** (0.30–0.50) | 2.50, 1.00 | 0.0 |" in text
     assert "| holding | 2.0 ms at worst | 0.8 ms at worst |" in text
-    assert "told after 30,000 ms: nothing for 30 s; good again after 3,000 ms | told after 30 ms" in text
+    assert "| aborting | told nothing for 30 s; good again after 3,000 ms | told after 30 ms" in text
+    assert "From 2026-01-02T03:04:05Z to 2026-01-02T03:04:05Z, commit unknown; other programs kept 0.0 cores" in text
     report.write(SAMPLE, documents=tmp_path)
     assert "LitServe" not in (tmp_path / "benchmarks.md").read_text()
 

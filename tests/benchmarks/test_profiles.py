@@ -68,7 +68,7 @@ def test_the_report_tells_stages_in_milliseconds_before_and_after(tmp_path: Path
         "before": profile(2.0, judging=0.25, the_log=0.5),
         "ours": profile(1.0, judging=0.5),
     }
-    rows = {"empty": {"title": "empty request", "before": "0123456789", "sides": sides}}
+    rows = {"empty": {**SAMPLE["rows"]["empty"], "title": "empty request", "before": "0123456789", "sides": sides}}
     report.write(SAMPLE, profiles={"machine": {}, "rows": rows}, documents=tmp_path)
     text = (tmp_path / "benchmarks.md").read_text()
     assert "Before is commit 0123456789" in text and "### Empty request" in text
