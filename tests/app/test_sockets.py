@@ -8,7 +8,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -223,11 +223,9 @@ def test_a_client_that_does_not_read_its_answer_is_cut_off(
     assert "Internal error" not in log_of_app.text
 
 
-@pytest.mark.parametrize("line", ["Connection: close", "Connection: keep-alive"])
-def test_a_client_that_leaves_a_short_answer_unread_is_cut_off(
-    serve: Serve, pool: Any, log_of_app: pytest.LogCaptureFixture, line: str
-) -> None:
-    """Closing the connection would wait for it without end."""
+@contextlib.contextmanager
+def unread(serve: Serve, pool: Any, line: str) -> Iterator[tuple[SimpleNamespace, socket.socket]]:
+    """A client to which half a megabyte is on its way, most of it in the server's own memory."""
     pool.outputs = [{"type": "NONE", "study_uid": "1.2", "note": "x" * 500_000}]
     server = serve(read_timeout="300ms", send_buffer=10_000)
     with socket.socket() as client:
@@ -235,25 +233,27 @@ def test_a_client_that_leaves_a_short_answer_unread_is_cut_off(
         client.settimeout(20)
         client.connect((server.host, server.port))
         client.sendall(head("Content-Type: application/msgpack", f"Content-Length: {len(BODY)}", line) + BODY)
+        yield server, client
+
+
+@pytest.mark.parametrize("line", ["Connection: close", "Connection: keep-alive"])
+def test_a_client_that_leaves_a_short_answer_unread_is_cut_off(
+    serve: Serve, pool: Any, log_of_app: pytest.LogCaptureFixture, line: str
+) -> None:
+    """Closing the connection would wait for it without end."""
+    with unread(serve, pool, line) as (server, _):
         wait_until(lambda: "POST /predict 200" in log_of_app.text)
         wait_until(lambda: not server.connections)
 
 
 def test_a_client_that_reads_slowly_gets_all_of_its_answer(serve: Serve, pool: Any) -> None:
     """Though that takes longer than it may take nothing."""
-    pool.outputs = [{"type": "NONE", "study_uid": "1.2", "note": "x" * 500_000}]
-    server = serve(read_timeout="300ms", send_buffer=10_000)
-    with socket.socket() as client:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        client.settimeout(20)
-        client.connect((server.host, server.port))
-        sent = head("Content-Type: application/msgpack", f"Content-Length: {len(BODY)}", "Connection: close") + BODY
-        client.sendall(sent)
+    with unread(serve, pool, "Connection: close") as (_, client):
         pause, received, began = threading.Event(), 0, time.monotonic()
         while data := client.recv(50_000 if time.monotonic() - began > 2 else 2000):
             received += len(data)
             pause.wait(0.01)
-        assert received > 500_000
+    assert received > 500_000
 
 
 def test_small_requests_share_a_connection(serve: Serve) -> None:
