@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,28 @@ from model_loader import orphans
 #: Of nice: a third of the weight.
 _AFTER_US = 5
 
-_thread = ThreadPoolExecutor(1, "starts-workers")
 #: The process ids of workers that nobody has waited for.
 _workers: set[int] = set()
 
 
 def on_starting_thread(what: Callable[[], None]) -> "Future[None]":
     """Have `what` called there, one after the other. Raises RuntimeError where no thread is to be had."""
-    return _thread.submit(what)
+    return _thread().submit(what)
+
+
+@cache
+def _thread() -> ThreadPoolExecutor:
+    """An executor whose thread runs: one that cannot start its first keeps what it was told, and raises.
+
+    It would do that when the next is asked of it: start a worker that nobody knows.
+    """
+    executor = ThreadPoolExecutor(1, "starts-workers")
+    executor.submit(_nothing)
+    return executor
+
+
+def _nothing() -> None:
+    """The first that a thread does."""
 
 
 def start(command: list[Any], **options: Any) -> "subprocess.Popen[bytes]":
@@ -55,5 +70,5 @@ def wait_for(process: "subprocess.Popen[bytes]") -> int:
 
 
 def reap_strays() -> "Future[int]":
-    """Take leave of dead children that are no workers: see `orphans`."""
-    return _thread.submit(lambda: orphans.reap_strays(_workers))
+    """Take leave of dead children that are no workers: see `orphans`. Raises RuntimeError, too."""
+    return _thread().submit(lambda: orphans.reap_strays(_workers))

@@ -52,3 +52,31 @@ def test_a_worker_that_has_ended_is_no_stray_before_it_is_waited_for() -> None:
     await_true(lambda: not is_alive(process.pid), "it has ended")
     starting.reap_strays().result()
     assert starting.wait_for(process) == 7
+
+
+WITHOUT_A_THREAD = """
+import threading
+from model_loader import starting
+
+start = threading.Thread.start
+def refuse(thread):
+    raise RuntimeError("can't start new thread")
+
+def start_one():
+    starting.on_starting_thread(lambda: print("refused, and started all the same"))
+
+for ask in (start_one, starting.reap_strays):
+    threading.Thread.start = refuse
+    try:
+        ask()
+    except RuntimeError as error:
+        print(error)
+threading.Thread.start = start
+starting.on_starting_thread(lambda: print("asked for")).result()
+"""
+
+
+def test_what_was_refused_for_want_of_a_thread_is_not_started_with_the_next() -> None:
+    """In a process of its own: here the thread is there already."""
+    said = subprocess.check_output([sys.executable, "-c", WITHOUT_A_THREAD], text=True)
+    assert said.splitlines() == ["can't start new thread", "can't start new thread", "asked for"]
