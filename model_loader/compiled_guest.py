@@ -5,8 +5,6 @@ bytecode for its own Python at most. To compile the guest takes as long as to st
 of each worker.
 """
 
-import compileall
-import py_compile
 import shutil
 import subprocess
 import sys
@@ -22,9 +20,6 @@ from model_loader.interpreters import PROBE_SECONDS
 from model_loader.process import GUEST
 from model_loader.uv_process import BuildCancelled, Cancellation
 from model_loader.worker_runtime import RUNTIMES
-
-# Whoever copies an image's layers may change times; and what lies here is named by what it was compiled from.
-_HOW = py_compile.PycInvalidationMode.UNCHECKED_HASH
 
 
 @dataclass(frozen=True)
@@ -73,14 +68,19 @@ def compiled_guest(python: Path, version: str, *, cache: Path, cancellation: Can
 
 
 def _compile(python: Path, folder: Path) -> None:
+    import compileall  # both are needed once for each Python
+    import py_compile
+
+    # Whoever copies an image's layers may change times; and what lies here is named by what it was compiled from.
+    how = py_compile.PycInvalidationMode.UNCHECKED_HASH
     if python == Path(sys.executable):  # less than half the work
-        if not compileall.compile_dir(folder, quiet=2, optimize=0, invalidation_mode=_HOW):
+        if not compileall.compile_dir(folder, quiet=2, optimize=0, invalidation_mode=how):
             raise _NotCompiled
         return
-    how = ("--invalidation-mode", _HOW.name.lower().replace("_", "-"))
+    mode = ("--invalidation-mode", how.name.lower().replace("_", "-"))
     try:
         subprocess.run(
-            [python, "-I", "-S", "-B", "-m", "compileall", "-q", *how, folder],
+            [python, "-I", "-S", "-B", "-m", "compileall", "-q", *mode, folder],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=PROBE_SECONDS,

@@ -17,12 +17,17 @@ def content_digest(root: Path) -> str:
     unreadable: a digest names a package, it does not judge it. Takes about a second per gigabyte.
     """
     total = hashlib.sha256()
-    for name, path in sorted((os.fsencode(path.relative_to(root)), path) for path in _paths(root)):
+    for name, path in entries(root):
         kind, content = _entry(path)
         if kind:
             total.update(b"%d:%b%b" % (len(name), name, kind))
             total.update(content)
     return total.hexdigest()
+
+
+def entries(root: Path) -> list[tuple[bytes, Path]]:
+    """Whatever counts below `root`: its name relative to that, and its path; sorted."""
+    return sorted((os.fsencode(path.relative_to(root)), path) for path in _paths(root))
 
 
 def _paths(root: Path) -> Iterator[Path]:

@@ -9,7 +9,6 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +18,8 @@ from model_loader.environment_cache import CacheSlot
 from model_loader.environment_key import environment_key
 from model_loader.errors import EnvironmentBuildError, InterpreterNotFound
 from model_loader.installer import Installer
-from model_loader.interpreters import Interpreter, find_interpreter, named_interpreter, python_runs
+from model_loader.interpreters import Interpreter, find_interpreter, known_to_run, named_interpreter
+from model_loader.known_pythons import KnownPythons
 from model_loader.lock_file import Lock, check_lock, lock_warnings, make_lock, package_lock
 from model_loader.package import ModelPackage
 from model_loader.package_venv import Recipe, build_venv, venv_python
@@ -119,12 +119,15 @@ def build_environment(
         return _current()
     installer = _installer(request, progress, environ, cancellation or Cancellation())
     cache = cache.absolute()
+    known = KnownPythons(cache)
     if request.mode == "auto":
-        return _automatic(package, request, cache, environ, installer)
-    return _given(Path(request.mode), cache, environ, installer)
+        return _automatic(package, request, cache, environ, installer, known)
+    return _given(Path(request.mode), cache, environ, installer, known)
 
 
 def _current() -> ModelEnvironment:
+    from importlib import metadata  # slow to import, and needed here alone
+
     version = ".".join(str(part) for part in sys.version_info[:3])
     return ModelEnvironment(
         python=Path(sys.executable),
@@ -137,7 +140,9 @@ def _current() -> ModelEnvironment:
     )
 
 
-def _given(path: Path, cache: Path, environ: Mapping[str, str], installer: Installer) -> ModelEnvironment:
+def _given(
+    path: Path, cache: Path, environ: Mapping[str, str], installer: Installer, known: KnownPythons
+) -> ModelEnvironment:
     if path.is_dir():
         path = path / "bin" / "python"
         if not path.exists():
@@ -145,16 +150,16 @@ def _given(path: Path, cache: Path, environ: Mapping[str, str], installer: Insta
                 f"{path.parent.parent} is a folder without bin/python, so it is no environment of Python's. "
                 "Name a venv, a conda environment or an interpreter."
             )
-    interpreter = named_interpreter(str(path), environ=environ)
+    interpreter = named_interpreter(str(path), environ=environ, known=known)
     ours = interpreter.path.parent.resolve() == Path(sys.executable).parent.resolve()
-    runtime = worker_runtime(interpreter, cache=cache, installer=installer)
+    runtime = worker_runtime(interpreter, cache=cache, installer=installer, known=known)
     return ModelEnvironment(
         python=interpreter.path,
         runtime=runtime.folder,
         hidden=(SERVER_FOLDER,) if ours else (),
         description=str(interpreter),
         version=interpreter.version,
-        packages=_listed(installer, interpreter.path),
+        packages=_listed(installer, interpreter, known),
         cached=True,
         held=_holds(runtime.held),
     )
@@ -166,19 +171,29 @@ def _automatic(
     cache: Path,
     environ: Mapping[str, str],
     installer: Installer,
+    known: KnownPythons,
 ) -> ModelEnvironment:
-    interpreter = _interpreter(request.python or package.config.python_version, environ, installer)
-    recipe = _recipe(package, request, interpreter, installer)
-    key = environment_key(package, recipe, installer)
-    # The shebang lines of a venv's scripts hold its path, and the system limits their length.
-    slot = CacheSlot(cache / "environments" / f"py{interpreter.series}-{key[:24]}")
-    runtime = worker_runtime(interpreter, cache=cache, installer=installer)
+    wanted = request.python or package.config.python_version
+
+    def chosen(known: KnownPythons) -> tuple[Interpreter, Recipe, str, CacheSlot]:
+        interpreter = _interpreter(wanted, environ, installer, known)
+        recipe = _recipe(package, request, interpreter, installer)
+        key = environment_key(package, recipe, installer)
+        # The shebang lines of a venv's scripts hold its path, and the system limits their length.
+        return interpreter, recipe, key, CacheSlot(cache / "environments" / f"py{interpreter.series}-{key[:24]}")
+
+    interpreter, recipe, key, slot = chosen(known)
+    if not slot.is_finished:  # what a Python once said is not enough to build with it
+        interpreter, recipe, key, slot = chosen(known.forgotten())
+    runtime = worker_runtime(interpreter, cache=cache, installer=installer, known=known)
     finished = slot.get(
         lambda folder: build_venv(folder, package=package, recipe=recipe, installer=installer),
-        usable=lambda folder, notes: "frozen" in notes and python_runs(venv_python(folder), "-c", ""),
+        usable=lambda folder, notes: "frozen" in notes and _runs(venv_python(folder), interpreter, known),
         progress=installer.progress,
         cancellation=installer.cancellation,
     )
+    if not finished.cached:
+        _runs(venv_python(finished.folder), interpreter, known)  # which the next start will know
     packages = tuple((name, version) for name, version in finished.notes["packages"])
     state = " (cached)" if finished.cached else ""
     return ModelEnvironment(
@@ -193,6 +208,12 @@ def _automatic(
         held=_holds(finished.held, runtime.held),
         key=key,
     )
+
+
+def _runs(python: Path, interpreter: Interpreter, known: KnownPythons) -> bool:
+    """Whether the venv's Python does, which is `interpreter` by way of a link."""
+    rests_on = [python, python.parents[1] / "pyvenv.cfg", *interpreter.rests_on]
+    return known_to_run(known, f"{python} runs", python, "-c", "", rests_on=rests_on)
 
 
 def _holds(*held: Hold | None) -> tuple[Hold, ...]:
@@ -295,7 +316,7 @@ def _installer(
     )
 
 
-def _interpreter(wanted: str, environ: Mapping[str, str], installer: Installer) -> Interpreter:
+def _interpreter(wanted: str, environ: Mapping[str, str], installer: Installer, known: KnownPythons) -> Interpreter:
     def download(version: str) -> None:
         installer.progress(f"No Python {version} is here; trying to download one.")
         try:
@@ -303,12 +324,19 @@ def _interpreter(wanted: str, environ: Mapping[str, str], installer: Installer) 
         except UvFailed as error:
             raise EnvironmentBuildError(error.output) from error
 
-    return find_interpreter(wanted, environ=environ, download=None if installer.offline else download)
+    allowed = None if installer.offline else download
+    return find_interpreter(wanted, environ=environ, download=allowed, known=known)
 
 
-def _listed(installer: Installer, python: Path) -> tuple[tuple[str, str], ...]:
+def _listed(installer: Installer, interpreter: Interpreter, known: KnownPythons) -> tuple[tuple[str, str], ...]:
     """Return what an environment that is not ours holds; nothing where uv does not get on with it."""
-    try:
-        return tuple(sorted(installer.installed(python).items()))
-    except UvFailed:
-        return ()
+    question = f"{interpreter.path} has packages"
+    packages = known.recall(question)
+    if packages is None:
+        try:
+            packages = sorted(installer.installed(interpreter.path).items())
+        except UvFailed:
+            return ()
+        site = interpreter.path.parents[1] / "lib" / f"python{interpreter.series}" / "site-packages"
+        known.note(question, packages, [site, interpreter.path])
+    return tuple((name, version) for name, version in packages)

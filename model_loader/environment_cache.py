@@ -55,6 +55,11 @@ class CacheSlot:
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether it was built; not whether what was built is still usable."""
+        return read_record(self.folder) is not None
+
     def get(
         self,
         build: Callable[[Path], dict[str, Any]],

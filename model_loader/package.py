@@ -7,17 +7,17 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from model_loader.archive import DEFAULT_LIMITS, ArchiveLimits, Meter, extract
 from model_loader.config import ModelConfig, load_config
-from model_loader.digest import content_digest
 from model_loader.errors import ArchiveError, LayoutError
 from model_loader.export import Export
 from model_loader.inner_archives import SUFFIXES
+from model_loader.known_digests import known_digest
 from model_loader.layout import MDAI, Located, folders, locate_model, relative
 from model_loader.member_paths import printable
 from model_loader.package_warning import PackageWarning
@@ -46,6 +46,8 @@ class ModelPackage:
     """All that the export holds, sorted."""
     scope: str | None = None
     label_classes: tuple[dict[str, Any], ...] = ()
+    digests: Path | None = field(default=None, repr=False, compare=False)
+    """The cache where the digest may be known."""
 
     @property
     def mdai(self) -> Path:
@@ -61,10 +63,11 @@ class ModelPackage:
     def digest(self) -> str:
         """SHA-256 of the package's content, in hexadecimal; see `content_digest`.
 
-        Reads every file of the model root the first time that it is asked for, about a second per gigabyte.
+        Reads every file of the model root the first time that it is asked for, about a second per gigabyte, unless it
+        is known from an earlier start; see `known_digest`.
         Ask before the model runs: what a model writes beside its code counts.
         """
-        return content_digest(self.root)
+        return known_digest(self.root, self.digests)
 
     @cached_property
     def import_folders(self) -> tuple[Path, ...]:
@@ -94,6 +97,7 @@ def open_package(
     model_version: int | None = None,
     is_python_chosen: bool = False,
     limits: ArchiveLimits = DEFAULT_LIMITS,
+    digests: Path | None = None,
 ) -> ModelPackage:
     """Open a .zip, a .tar.gz or a folder: a package, or a platform export of several versions of one.
 
@@ -101,7 +105,8 @@ def open_package(
     belongs to the caller, who deletes it. `model_root` chooses among several models: the path, relative to
     the package, of the folder that holds `.mdai`; of an export it is the export's folder, or a path inside the
     version. `model_version` chooses a version of an export, by default the highest. Where the operator has chosen
-    the Python, a base_image that has no meaning here is a warning. Raises ArchiveError, LayoutError or ConfigError,
+    the Python, a base_image that has no meaning here is a warning. In the cache `digests` the digest of a folder is
+    kept. Raises ArchiveError, LayoutError or ConfigError,
     and then leaves nothing below `scratch`.
     """
     shown = printable(str(source))
@@ -112,7 +117,7 @@ def open_package(
         raise LayoutError(f"{shown} cannot be opened: {error.strerror}. Check the path.") from error
     except ValueError:
         raise LayoutError(f"{shown} is not a path. Give a .zip, a .tar.gz or a folder.") from None
-    opening = _Opening(shown, scratch, model_root, model_version, is_python_chosen, limits)
+    opening = _Opening(shown, scratch, model_root, model_version, is_python_chosen, limits, digests)
     if kind == stat.S_IFDIR:
         if not os.access(top, os.R_OK | os.X_OK):
             raise LayoutError(f"{shown} cannot be read: permission denied. Make it readable for this user.")
@@ -139,6 +144,7 @@ class _Opening:
     model_version: int | None
     is_python_chosen: bool
     limits: ArchiveLimits
+    digests: Path | None
 
     def package(self, name: str, top: Path, *, around: Meter | None = None) -> ModelPackage:
         """The package in the folder `top`; `around` counted what came out of the archive that it was."""
@@ -195,7 +201,10 @@ class _Opening:
 
     def _described(self, name: str, root: Path) -> ModelPackage:
         config, warnings = load_config(root / MDAI, is_python_chosen=self.is_python_chosen)
-        return ModelPackage(name, root, config, (*warnings, *_misplaced_requirements(root)))
+        # What is unpacked anew at each start is new to everybody.
+        is_unpacked = root.is_relative_to(self.scratch) or root.is_relative_to(self.scratch.resolve())
+        digests = None if is_unpacked else self.digests
+        return ModelPackage(name, root, config, (*warnings, *_misplaced_requirements(root)), digests=digests)
 
 
 def _root_of_version(top: Path, called: str, unpacked: bool, model_root: str | None, chosen_by: str) -> Path:

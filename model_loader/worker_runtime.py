@@ -11,7 +11,8 @@ from model_loader.cache_hold import Hold
 from model_loader.environment_cache import CacheSlot
 from model_loader.errors import InstallFailed
 from model_loader.installer import RESOLVING, Installer, wheelhouse_advice
-from model_loader.interpreters import Interpreter, python_runs
+from model_loader.interpreters import Interpreter, known_to_run, python_runs
+from model_loader.known_pythons import KnownPythons
 from model_loader.uv_process import UvFailed
 
 REQUIREMENT = "msgpack>=1.0.5"
@@ -26,11 +27,14 @@ class WorkerRuntime:
     held: Hold | None = field(default=None, repr=False, compare=False)
 
 
-def worker_runtime(interpreter: Interpreter, *, cache: Path, installer: Installer) -> WorkerRuntime:
+def worker_runtime(
+    interpreter: Interpreter, *, cache: Path, installer: Installer, known: KnownPythons
+) -> WorkerRuntime:
     """Return the worker's msgpack for this interpreter; install it the first time.
 
     Parameters:
         cache: the cache's top folder
+        known: what need not be tried again
 
     Raises:
         InstallFailed: it cannot be installed; uv's words are in the text.
@@ -57,7 +61,7 @@ def worker_runtime(interpreter: Interpreter, *, cache: Path, installer: Installe
                 f"msgpack, which a worker on Python {interpreter.version} needs, cannot be installed:\n\n"
                 f"{error.output}\n\n{advice}"
             ) from error
-        compiled = _imports(interpreter, site, "msgpack._cmsgpack")
+        compiled = python_runs(interpreter.path, *_importing("msgpack._cmsgpack", site))
         if not compiled:
             installer.progress(
                 f"msgpack came without its compiled part for Python {interpreter.version}: it works, and "
@@ -67,13 +71,24 @@ def worker_runtime(interpreter: Interpreter, *, cache: Path, installer: Installe
 
     finished = CacheSlot(cache / RUNTIMES / interpreter.tag).get(
         build,
-        usable=lambda folder, notes: _imports(interpreter, folder / "site", "msgpack"),
+        usable=lambda folder, notes: _is_usable(interpreter, folder / "site", known),
         progress=installer.progress,
         cancellation=installer.cancellation,
     )
+    if not finished.cached:
+        _is_usable(interpreter, finished.folder / "site", known)  # which the next start will know
     return WorkerRuntime(finished.folder / "site", finished.held)
 
 
-def _imports(interpreter: Interpreter, site: Path, module: str) -> bool:
-    program = f"import sys; sys.path.insert(0, sys.argv[1]); import {module}"
-    return python_runs(interpreter.path, "-B", "-c", program, str(site))
+def _is_usable(interpreter: Interpreter, site: Path, known: KnownPythons) -> bool:
+    return known_to_run(
+        known,
+        f"{interpreter.path} imports msgpack from {site}",
+        interpreter.path,
+        *_importing("msgpack", site),
+        rests_on=[interpreter.path, *interpreter.rests_on, site / "msgpack" / "__init__.py"],
+    )
+
+
+def _importing(module: str, site: Path) -> tuple[str, ...]:
+    return "-B", "-c", f"import sys; sys.path.insert(0, sys.argv[1]); import {module}", str(site)
