@@ -376,7 +376,7 @@ class WorkerPool:
     async def _reap(self) -> None:
         while True:
             await asyncio.sleep(_REAP_EVERY)
-            with suppress(OSError, RuntimeError):  # no descriptors left, or no thread is to be had; there is a next time
+            with suppress(OSError, RuntimeError):  # no descriptors or no threads left; there is a next time
                 await asyncio.wrap_future(starting.reap_strays())
 
     def _not_ready(self) -> NotReady:
