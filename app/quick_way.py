@@ -67,7 +67,7 @@ class QuickWay:
 
     def begin(self, connection: HttpProtocol, data: bytes) -> "Passage | None":
         """Take the request that is all of `data`; None where it has to go the usual way, of which nothing has begun."""
-        end = data.find(b"\r\n\r\n", 0, _SHORT_HEAD) + 4
+        end = _end_of_head(data)
         head = self._heads.get(data[:end])
         if head is None or len(data) - end != head.length:
             return None
@@ -78,11 +78,12 @@ class QuickWay:
 
     def learn(self, data: bytes, scope: Scope) -> None:
         """The request of `scope`, with which `data` began, got an answer of status 200 the usual way."""
-        end = data.find(b"\r\n\r\n", 0, _SHORT_HEAD) + 4
+        end = _end_of_head(data)
         headers = dict(scope["headers"])
         length = len(data) - end
         if (
-            data.startswith(b"POST /")
+            end
+            and data.startswith(b"POST /")
             and self.door.direct.get(scope["path"]) is self.route
             and scope["http_version"] == "1.1"
             and headers.get(b"content-length") == b"%d" % length
@@ -216,6 +217,12 @@ class Passage:
             await self._way.door.through(exchange, serving)
 
         self._connection.go_on_usually(dict(exchange.scope), rest)
+
+
+def _end_of_head(data: bytes) -> int:
+    """How long the head is with which `data` begins; 0 where it is none, or a long one."""
+    found = data.find(b"\r\n\r\n", 0, _SHORT_HEAD)
+    return found + 4 if found >= 0 else 0
 
 
 async def _raising(error: Exception) -> None:

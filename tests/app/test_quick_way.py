@@ -186,6 +186,25 @@ def test_a_head_that_ends_in_bare_line_feeds_is_not_taken_for_a_longer_one(serve
     assert not pool.asked
 
 
+def test_the_beginning_of_a_head_that_is_too_long_is_not_taken_for_a_head(
+    serve: Serve, pool: Any, tmp_path: Path
+) -> None:
+    """Whoever sent its first bytes and a body would be served with the key that stands further behind in it."""
+    key = "a-key-of-some-length-0123456789"
+    (tmp_path / "keys").write_text(f"{key}\n")
+    server = serve(api_key_file=tmp_path / "keys")
+    body = msgpack.packb({"files": [FILE | {"content": b"x" * 9000}]})
+    sent = request(body, f"X-API-Key: {key}", f"X-Long: {'x' * 5000}")
+    at_once = len(body) + 3  # as long as if its head were three bytes long
+    with connected(server) as client:
+        client.sendall(sent[:at_once])
+        wait_until(lambda: any(connection.cycle is not None for connection in server.connections))
+        client.sendall(sent[at_once:])
+        assert answer_on(client)[0] == 200
+    assert status_of(server, sent[:3] + body) == 400
+    assert not pool.asked
+
+
 def test_a_request_in_pieces_or_followed_by_another_is_served_too(serve: Serve, pool: Any) -> None:
     with connected(serve()) as client:
         taught = teach(client, pool)
