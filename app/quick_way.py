@@ -25,10 +25,8 @@ from app.interface.errors import InterfaceError
 from app.interface.outputs import judge
 from app.interface.request import RequestSummary, read_request
 from app.protocol import HttpProtocol, lines_of
-from app.refusals import RequestError
 from app.routes.predict import MEDIA, PredictRoute, server_timing
 from app.security_headers import with_defaults
-from model_loader.errors import ModelLoaderError
 from model_loader.line import Asking
 from model_loader.prediction import Accept, Prediction, PredictRequest
 from model_loader.process import Answer
@@ -73,7 +71,7 @@ class QuickWay:
             return None
         try:
             return self._taken(connection, head, data[end:])
-        except (InterfaceError, RequestError, ModelLoaderError):
+        except Exception:  # noqa: BLE001 (the usual way meets it again, and tells it)
             return None
 
     def learn(self, data: bytes, scope: Scope) -> None:
@@ -161,8 +159,14 @@ class Passage:
     def set_result(self, answer: Answer) -> None:
         """Judge the answer and send it, if it may pass without a word."""
         self._end()
-        prediction = Prediction(answer, self._asking.queued or 0.0)
-        if (body := self._approved(prediction)) is None:
+        try:
+            prediction = Prediction(answer, self._asking.queued or 0.0)
+            body = self._approved(prediction)
+        except Exception as error:  # noqa: BLE001 (told as usual)
+            answer.body.close()
+            self._go_on_usually(_raising(error))
+            return
+        if body is None:
             self._go_on_usually(self._judged(prediction))
             return
         exchange = self._exchange

@@ -123,6 +123,8 @@ class Line:
 
         The model is stopped where the limits say so, and where the request's own time `is_over`.
         """
+        if not asking.is_counted:  # its answer has come meanwhile, and its worker may have another request by now
+            return
         if asking.worker is not None:
             asking.worker.abandon(_OBEY_SECONDS if is_over or self._limits.kills_abandoned else None)
         elif asking in self._waiting:
@@ -185,7 +187,7 @@ class Line:
             asking.recipient.set_exception(error)
 
     def _hand_over(self, asking: Asking, worker: WorkerProcess) -> bool:
-        """False where the worker has just ended and has not seen the request. Raises NoRoom."""
+        """False where the worker has just ended and has not seen the request. Raises NoRoom, and OSError."""
         if worker.state is not WorkerState.READY:
             return False
         request = asking.request
@@ -207,6 +209,8 @@ class Line:
                 recipient=asking.recipient,
             )
         except OSError:
+            if worker.state is WorkerState.READY:  # it is the request that cannot be handed over
+                raise
             return False
         asking.taken_by(worker)
         return True

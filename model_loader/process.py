@@ -482,11 +482,13 @@ class WorkerProcess:
     def _answer_with(self, done: Done) -> None:
         answer, recipient = Answer(done, self._answer_in(done)), self._recipient
         self._settle()
-        self._free()  # it may have another request from now on, and predict while its answer is looked at
-        if recipient.done():  # nobody waits for it any more
-            answer.body.close()
-        else:
-            recipient.set_result(answer)
+        try:
+            self._free()  # it may have another request from now on, and predict while its answer is looked at
+        finally:
+            if recipient.done():  # nobody waits for it any more
+                answer.body.close()
+            else:
+                recipient.set_result(answer)
 
     def _answer_in(self, done: Done) -> SharedBuffer:
         """The buffer that holds the answer: its caller's from now on."""
@@ -527,10 +529,12 @@ class WorkerProcess:
     def _fail(self, error: LoadFailed | PredictFailed) -> None:
         recipient = self._recipient
         self._settle()
-        self._free()
-        if not recipient.done():
-            recipient.set_exception(error)
-            recipient.exception()  # whoever asked may have left; who has not raises it
+        try:
+            self._free()
+        finally:
+            if not recipient.done():
+                recipient.set_exception(error)
+                recipient.exception()  # whoever asked may have left; who has not raises it
 
     def _expire(self, late: LoadFailed | PredictFailed) -> None:
         self._killed_because = late
@@ -585,7 +589,12 @@ class WorkerProcess:
         return True
 
     def _gone(self, process: subprocess.Popen[bytes]) -> None:
-        self._channel.read()  # the answer may have come a moment before the end
+        try:
+            self._channel.read()  # the answer may have come a moment before the end
+        finally:  # whatever comes of what others make of it
+            self._bury(process)
+
+    def _bury(self, process: subprocess.Popen[bytes]) -> None:
         self._let_go()
         returncode = starting.wait_for(process)
         if returncode == -signal.SIGKILL and not self._is_told_to_end:
@@ -606,8 +615,10 @@ class WorkerProcess:
     def _is_dead(self) -> None:
         self.state = WorkerState.DEAD
         self.leaving.set()
-        self._fail(self._cause_of_death())
-        self.ended.set()
+        try:
+            self._fail(self._cause_of_death())
+        finally:
+            self.ended.set()
 
     def _cause_of_death(self) -> LoadFailed | PredictFailed:
         if self._killed_because is not None:

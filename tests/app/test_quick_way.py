@@ -307,6 +307,33 @@ def test_whatever_is_not_in_order_is_told_as_usual(
     wait_until(lambda: all(is_closed(buffer) for buffer in live_buffers))
 
 
+class Spoiling:
+    """Gives the recipient an answer that cannot be read."""
+
+    def __init__(self, recipient: Any) -> None:
+        self.set_exception = recipient.set_exception
+        self._set_result = recipient.set_result
+
+    def set_result(self, answer: Any) -> None:
+        answer.body.close()
+        self._set_result(answer)
+
+
+def test_what_nobody_foresaw_leaves_no_client_without_an_answer(serve: Serve, pool: Any) -> None:
+    ask = pool.ask
+    with connected(serve()) as client:
+        taught = teach(client, pool)
+        pool.ask = lambda request, recipient: ask(request, Spoiling(recipient))
+        client.sendall(taught)
+        assert answer_on(client)[0] == 500
+        assert len(pool.asked) == 1
+        pool.ask = None  # what nobody can call
+        client.sendall(taught)
+        assert answer_on(client)[0] == 200
+        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert "mdai_model_predict_in_progress 0.0" in answer_on(client)[1]
+
+
 def test_bodies_count_for_the_budget_while_they_wait(serve: Serve, pool: Any) -> None:
     server = serve(max_queue_bytes=str(2 * len(BODY)))
     with connected(server) as first, connected(server) as second, connected(server) as third:

@@ -1,6 +1,7 @@
 """The pool: one request a worker, a line before them, workers that come back, an end that leaves nothing."""
 
 import asyncio
+import dataclasses
 import itertools
 import logging
 import os
@@ -9,6 +10,7 @@ import signal
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -241,6 +243,30 @@ def test_a_worker_handed_over_in_the_moment_of_a_cancellation_is_not_lost(meet: 
         await begun(meeting, "c")
         meeting.end("c")
         await third
+
+    meeting.hosted.run(scenario())
+
+
+def test_who_leaves_in_the_moment_of_the_answer_does_not_end_the_request_that_the_worker_has_got_meanwhile(
+    meet: Meet,
+) -> None:
+    meeting = meet(limits=PoolLimits(PATIENCE, predict_timeout=2.0, kills_abandoned=True)).start()
+
+    async def scenario() -> None:
+        os.mkfifo(meeting.folder / "a")
+        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        with SharedBuffer() as body:
+            body.write(b"\x80")
+            asking = meeting.pool.ask(PredictRequest(body, "msgpack", "name-a"), reply)
+            await begun(meeting, "a")
+            second = ask(meeting, "b")
+            await waiting(meeting, 1)
+            reply.cancel()
+            meeting.end("a")
+            await begun(meeting, "b")
+            meeting.pool.leave(asking)
+        with pytest.raises(DeadlineExceeded, match="took longer than 2 s"):
+            await second
 
     meeting.hosted.run(scenario())
 
@@ -775,6 +801,74 @@ def test_a_request_whose_body_is_closed_costs_no_worker(meet: Meet) -> None:
             await meeting.pool.predict(PredictRequest(body, "msgpack", "name-a"))
         assert meeting.states == ["ready"]
         assert await meeting.ask("b")
+
+    meeting.hosted.run(scenario())
+
+
+def test_a_request_whose_files_cannot_be_given_to_the_worker_s_user_costs_no_worker(
+    meet: Meet, tmp_path: Path
+) -> None:
+    meeting = meet(script=ANSWERS).start()
+
+    def refuse(_folder: Path) -> None:
+        raise PermissionError("not permitted")
+
+    worker = meeting.pool._slots[0].worker
+    assert worker is not None
+    user: Any = SimpleNamespace(let_through=refuse, own=refuse)
+    worker.plan = dataclasses.replace(worker.plan, user=user)
+
+    async def scenario() -> None:
+        inputs: Any = SimpleNamespace(folder=tmp_path, hold=lambda: None, let_go=lambda: None)
+        with SharedBuffer() as body:
+            body.write(b"\x80")
+            with pytest.raises(PermissionError):
+                await meeting.pool.predict(PredictRequest(body, "msgpack", "name-a", inputs=inputs))
+        assert await within(meeting.ask("b"))
+
+    meeting.hosted.run(scenario())
+
+
+class Unruly:
+    """A recipient that raises whatever it is told."""
+
+    was_told = False
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, answer: Any) -> None:
+        self.was_told = True
+        answer.body.close()
+        raise MemoryError
+
+    def set_exception(self, error: Exception) -> None:
+        self.was_told = True
+        raise MemoryError from error
+
+    def exception(self) -> None:
+        raise MemoryError
+
+
+@pytest.mark.parametrize("how", ["answer", "die"])
+def test_a_recipient_that_raises_costs_no_worker(meet: Meet, how: str) -> None:
+    meeting = meet().start()
+
+    async def scenario() -> None:
+        recipient = Unruly()
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        os.mkfifo(meeting.folder / "a")
+        with SharedBuffer() as body:
+            body.write(b"\x80")
+            meeting.pool.ask(PredictRequest(body, "msgpack", "name-a"), recipient)
+            await begun(meeting, "a")
+            second = ask(meeting, "b")
+            await waiting(meeting, 1)
+            meeting.end("a", how)
+            await begun(meeting, "b")
+            assert recipient.was_told
+            meeting.end("b")
+            await second
 
     meeting.hosted.run(scenario())
 
