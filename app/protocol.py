@@ -70,6 +70,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._behind = b""
         self._is_last = False
         self._last_bytes_timer: asyncio.TimerHandle | None = None
+        self._served: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -77,8 +78,11 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_is_complete()
-        if self._last_bytes_timer is not None:
-            self._last_bytes_timer.cancel()
+        self._expect_no_last_bytes()
+        served = self._served
+        if served is not None and not served.response_complete:  # others may have come behind it, and be `cycle`
+            served.disconnected = True
+            served.message_event.set()
         super().connection_lost(exc)
         passage, self._passage = self._passage, None
         if passage is not None:
@@ -95,7 +99,8 @@ class HttpProtocol(HttpToolsProtocol):
             return
         if self._passage is not None:  # who sends its next request already waits for its turn
             self._behind += data
-            self.flow.pause_reading()
+            if len(self._behind) > _SHORT:  # not before: its leaving would go unnoticed
+                self.flow.pause_reading()
             return
         if self._is_between_requests and self.quick_way is not None:
             if self._is_answered() and (passage := self.quick_way.begin(self, data)):
@@ -146,9 +151,24 @@ class HttpProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             self._expect_last_bytes_taken()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._expect_no_last_bytes()
+        # Not at once: who sends a long answer in pieces waits as long himself, and says whose fault it was.
+        self._last_bytes_timer = self.loop.call_later(self.head_seconds, self._expect_last_bytes_taken)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self._expect_no_last_bytes()
+
     def timeout_keep_alive_handler(self) -> None:
         super().timeout_keep_alive_handler()
         self._expect_last_bytes_taken()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:  # type: ignore[override]
+        self._served = cycle
+        super()._start_asgi_task(cycle, app)  # type: ignore[arg-type]
 
     def has_whole_body(self, scope: Scope) -> bool:
         """Whether the body of this request is here, and not read yet."""
@@ -265,12 +285,18 @@ class HttpProtocol(HttpToolsProtocol):
         self._refuse(b"408 Request Timeout", text)
 
     def _expect_last_bytes_taken(self, before: int | None = None) -> None:
-        """Cut off a client that takes nothing of its answer any more: closing waits for it without end."""
+        """Cut off a client that takes nothing of its answer any more: closing, and the next, would wait without end."""
+        self._expect_no_last_bytes()
         left = self.transport.get_write_buffer_size()
         if before is not None and left >= before:
             self.transport.abort()
         elif left:
             self._last_bytes_timer = self.loop.call_later(self.head_seconds, self._expect_last_bytes_taken, left)
+
+    def _expect_no_last_bytes(self) -> None:
+        if self._last_bytes_timer is not None:
+            self._last_bytes_timer.cancel()
+            self._last_bytes_timer = None
 
     def _ignore_offer(self, rest: bytes) -> None:
         method = self.parser.get_method()
@@ -293,6 +319,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
             return
         self.transport.close()
+        self._expect_last_bytes_taken()
 
 
 def lines_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -188,7 +188,7 @@ class Line:
 
     def _hand_over(self, asking: Asking, worker: WorkerProcess) -> bool:
         """False where the worker has just ended and has not seen the request. Raises NoRoom, and OSError."""
-        if worker.state is not WorkerState.READY:
+        if not _is_ready(worker):
             return False
         request = asking.request
 
@@ -209,7 +209,7 @@ class Line:
                 recipient=asking.recipient,
             )
         except OSError:
-            if worker.state is WorkerState.READY:  # it is the request that cannot be handed over
+            if _is_ready(worker):  # it is the request that cannot be handed over
                 raise
             return False
         asking.taken_by(worker)
@@ -226,3 +226,7 @@ class Line:
         self._in_flight -= 1
         if not self._in_flight:
             self.quiet.set()
+
+
+def _is_ready(worker: WorkerProcess) -> bool:
+    return worker.state is WorkerState.READY

@@ -259,8 +259,9 @@ def test_what_a_head_means_is_not_taken_from_another_that_was_answered_meanwhile
         assert whole_answer(client)[2] == b"\x90"
 
 
+@pytest.mark.parametrize("more", [b"", request(BODY), b"POST /pre"])
 def test_a_client_that_leaves_is_dropped(
-    serve: Serve, pool: Any, live_buffers: list[SharedBuffer], log_of_app: pytest.LogCaptureFixture
+    serve: Serve, pool: Any, live_buffers: list[SharedBuffer], log_of_app: pytest.LogCaptureFixture, more: bytes
 ) -> None:
     server = serve()
     with connected(server) as client:
@@ -268,6 +269,8 @@ def test_a_client_that_leaves_is_dropped(
         pool.hold = asyncio.Event()
         client.sendall(taught)
         wait_until(lambda: bool(pool.asked))
+        client.sendall(more)
+        wait_until(lambda: any(connection._behind == more for connection in server.connections))
     assert pool.was_dropped.wait(10)
     wait_until(lambda: "POST /predict 499" in log_of_app.text)
     assert all(is_closed(buffer) for buffer in live_buffers)

@@ -246,6 +246,39 @@ def test_a_client_that_leaves_a_short_answer_unread_is_cut_off(
         wait_until(lambda: not server.connections)
 
 
+@pytest.mark.parametrize("behind", ["another", "garbage"])
+def test_a_client_that_leaves_its_answer_unread_and_asks_for_more_is_cut_off(
+    serve: Serve, pool: Any, log_of_app: pytest.LogCaptureFixture, behind: str
+) -> None:
+    """The next answer would wait for it without end."""
+    pool.outputs = [{"type": "NONE", "study_uid": "1.2", "note": "x" * 500_000}]
+    server = serve(read_timeout="300ms", send_buffer=10_000)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(20)
+        client.connect((server.host, server.port))
+        asking = head("Content-Type: application/msgpack", f"Content-Length: {len(BODY)}") + BODY
+        client.sendall(asking)
+        wait_until(lambda: "POST /predict 200" in log_of_app.text)
+        client.sendall(asking if behind == "another" else b"\0" * 10)
+        wait_until(lambda: not server.connections)
+    assert "Internal error" not in log_of_app.text
+
+
+def test_a_client_that_asks_for_more_and_leaves_is_noticed(
+    serve: Serve, pool: Any, log_of_app: pytest.LogCaptureFixture
+) -> None:
+    server = serve()
+    asking = head("Content-Type: application/msgpack", f"Content-Length: {len(BODY)}") + BODY
+    pool.hold = asyncio.Event()
+    with connected(server) as client:
+        client.sendall(asking + asking)
+        assert pool.has_begun.wait(10)
+    assert pool.was_dropped.wait(10)
+    wait_until(lambda: "POST /predict 499" in log_of_app.text)
+    assert not [record for record in log_of_app.records if record.levelname in ("ERROR", "WARNING")]
+
+
 def test_a_client_that_reads_slowly_gets_all_of_its_answer(serve: Serve, pool: Any) -> None:
     """Though that takes longer than it may take nothing."""
     with unread(serve, pool, "Connection: close") as (_, client):

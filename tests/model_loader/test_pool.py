@@ -805,9 +805,7 @@ def test_a_request_whose_body_is_closed_costs_no_worker(meet: Meet) -> None:
     meeting.hosted.run(scenario())
 
 
-def test_a_request_whose_files_cannot_be_given_to_the_worker_s_user_costs_no_worker(
-    meet: Meet, tmp_path: Path
-) -> None:
+def test_a_request_whose_files_cannot_be_given_to_the_worker_s_user_costs_no_worker(meet: Meet, tmp_path: Path) -> None:
     meeting = meet(script=ANSWERS).start()
 
     def refuse(_folder: Path) -> None:
