@@ -7,11 +7,12 @@ section 7.8.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from typing import Any, Protocol
 
 import httptools
 from starlette.types import ASGIApp, Scope
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 #: Bytes of a request line with its headers, of trailers, or of a chunk's framing.
@@ -19,6 +20,9 @@ MAX_HEAD_BYTES = 64 * 1024
 
 #: Bytes of a request that may go the quick way, head and body.
 _SHORT = 32 * 1024
+
+#: Requests of one connection that wait for the one before them; no more is read of it then.
+_MOST_PIPELINED = 16
 
 #: The ASGI extension by which a request finds its connection.
 CONNECTION = "mdai_model.connection"
@@ -54,6 +58,18 @@ def http_protocol(head_seconds: float, quick_way: QuickWay | None = None) -> typ
     return type("HttpProtocol", (HttpProtocol,), {"head_seconds": head_seconds, "quick_way": quick_way})
 
 
+class _Flow(FlowControl):
+    """uvicorn's, but it reads no more while many requests wait in `pipeline`: each answer would let in a thousand."""
+
+    def __init__(self, transport: asyncio.Transport, pipeline: Sized) -> None:
+        super().__init__(transport)
+        self._pipeline = pipeline
+
+    def resume_reading(self) -> None:
+        if len(self._pipeline) <= _MOST_PIPELINED:
+            super().resume_reading()
+
+
 class HttpProtocol(HttpToolsProtocol):
     """One connection of a client's."""
 
@@ -74,6 +90,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow = _Flow(transport, self.pipeline)
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -265,6 +265,24 @@ def test_a_client_that_leaves_its_answer_unread_and_asks_for_more_is_cut_off(
     assert "Internal error" not in log_of_app.text
 
 
+def test_who_sends_more_than_is_answered_fills_no_memory(serve: Serve, pool: Any) -> None:
+    """Though each answer lets in what one read brings, which is many requests."""
+    server = serve()
+    asked = b"GET /version HTTP/1.1\r\nHost: x\r\nX-Padding: %b\r\n\r\n" % (b"x" * 1000)
+    most, longest, answered = 3000, 0, 0
+    with connected(server) as client:
+        sending = threading.Thread(target=client.sendall, args=(asked * most,))
+        sending.start()
+        rest = b""
+        while answered < most:
+            data = rest + client.recv(1 << 16)
+            answered += data.count(b"HTTP/1.1 200")
+            rest = data[-11:]
+            longest = max([longest, *(len(connection.pipeline) for connection in list(server.connections))])
+        sending.join()
+    assert longest < 1000  # four reads
+
+
 def test_a_client_that_asks_for_more_and_leaves_is_noticed(
     serve: Serve, pool: Any, log_of_app: pytest.LogCaptureFixture
 ) -> None:
