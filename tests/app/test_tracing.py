@@ -17,6 +17,7 @@ import pytest
 from app.exchange import Tracing
 from app.tracing import tracing_asked_for
 from model_loader.errors import ModelRaised, QueueFull, WorkerDied
+from tests.app.sockets import answer_on, connected, head
 from tests.collector import Collector, collecting, values
 
 Serve = Callable[..., SimpleNamespace]
@@ -96,6 +97,29 @@ def test_its_stages_follow_one_another_inside_it(served: SimpleNamespace, collec
     ordered = [whole.start_time_unix_nano, *moments[:2], *moments[4:], whole.end_time_unix_nano]
     assert ordered == sorted(ordered), "the wait in line alone may have begun in the fake pool's imagination"
     assert all(span.trace_id == whole.trace_id for span in stages.values())
+
+
+def test_a_request_whose_head_is_known_is_the_same_span(
+    served: SimpleNamespace, collector: Collector, pool: Any
+) -> None:
+    """Whether its answer passes, has something odd about it, or is none."""
+    told = []
+    with connected(served) as client:
+        sent = head("Content-Type: application/msgpack", f"Content-Length: {len(BODY)}") + BODY
+        other = head("Content-Type: application/msgpack", "X-Request-Id: a", f"Content-Length: {len(BODY)}") + BODY
+        client.sendall(sent)
+        assert answer_on(client)[0] == 200
+        for change in ({}, {"outputs": [NONE | {"odd": 1}]}, {"outputs": [1]}, {"raises": WorkerDied("It died.")}):
+            vars(pool).update(change)
+            for request in (other, sent):
+                client.sendall(request)
+                answer_on(client)
+                span = collector.wait_for_spans("POST /predict", len(told) + 2)[-1]
+                attributes = values(span.attributes)
+                attributes.pop("mdai_model.request_id")
+                told.append((attributes, span.status.code, span.kind, list(collector.inside(span))))
+    assert len(pool.asked) == 4
+    assert told[::2] == told[1::2]
 
 
 @pytest.mark.parametrize("header", [f"00-{TRACE}-{SPAN}-01", f"01-{TRACE}-{SPAN}-01-of later versions \xfc"])
