@@ -218,7 +218,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
         cycle.on_response()
         data = scope["extensions"][CONNECTION]["data"]
-        if status == 200 and data and self.quick_way is not None:
+        if status == 200 and data and cycle.keep_alive and self.quick_way is not None:
             self.quick_way.learn(data, scope)
         return True
 

@@ -173,6 +173,18 @@ def test_a_head_that_says_more_or_is_another_each_time_is_not_learned(
     assert not pool.asked
 
 
+@pytest.mark.parametrize("line", ["Connection: close", "Proxy-Connection: close"])
+def test_who_wants_the_connection_closed_has_it_closed_each_time(serve: Serve, pool: Any, line: str) -> None:
+    """The parser knows more than one way to say so."""
+    server = serve()
+    for _ in range(3):
+        with connected(server) as client:
+            client.sendall(request(BODY, line))
+            assert whole_answer(client)[1]["connection"] == "close"
+            assert client.recv(1) == b""
+    assert not pool.asked
+
+
 def test_a_head_that_ends_in_bare_line_feeds_is_not_taken_for_a_longer_one(serve: Serve, pool: Any) -> None:
     """What looks like its end lies in the body: who sent the rest would have somebody else's request answered."""
     body = msgpack.packb({"files": [FILE | {"content": b"\r\n\r\n" + b"x" * 100}]})
