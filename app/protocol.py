@@ -256,9 +256,7 @@ class HttpProtocol(HttpToolsProtocol):
             on_response=self.on_response_complete,
         )
         self.cycle.more_body = False
-        task = self.loop.create_task(self.cycle.run_asgi(app))  # type: ignore[arg-type]
-        task.add_done_callback(self.tasks.discard)
-        self.tasks.add(task)
+        self._start_asgi_task(self.cycle, app)
         self._take_what_is_behind()
 
     def _take_what_is_behind(self) -> None:
