@@ -102,7 +102,7 @@ ROWS = (
     Row("memory-1.5GB", "peak memory of a 1.5 GB body over idle, all processes", "memory",
         body=partial(of_bytes, 1500 * MB), rounds=2, goal=Goal(most=2.1)),
     Row("restart", "a killed worker (numpy, pydicom) until another is ready, over interpreter and imports", "restart",
-        package="segment", rounds=12, goal=Goal(most=50)),
+        package="segment", rounds=60, goal=Goal(most=50)),
     Row("hold", "/healthz while a predict holds the interpreter for 5 s", "hold", package="misbehave"),
     Row("abort", "a model that aborts: until the next predict is answered", "abort", package="misbehave", rounds=5),
 )  # fmt: skip
