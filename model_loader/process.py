@@ -97,10 +97,6 @@ def _nothing() -> None:
     """Nobody wants to know."""
 
 
-#: What is said of one that has taken so many seconds.
-Late = Callable[[float], LoadFailed | PredictFailed]
-
-
 class Answer(NamedTuple):
     """What the worker says of a prediction, and the buffer where it lies: whoever gets it closes that."""
 
