@@ -35,7 +35,6 @@ LINGER_SECONDS = 30.0
 LINGER_IDLE_SECONDS = 2.0
 
 _ACCESS_RECORD = vars(logging.LogRecord(access.name, logging.INFO, "", 0, "%s %s %d", None, None))
-_LEVELS = {level: logging.getLevelName(level) for level in (logging.DEBUG, logging.INFO, logging.WARNING)}
 _PROBES = ("/healthz", "/ready")
 _GIVEN_ID = re.compile(rb"[!-~]{1,128}")
 # https://www.w3.org/TR/trace-context/#traceparent-header: version, trace id, parent id, flags; later versions may add.
@@ -131,7 +130,7 @@ class Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = self.with_own(message["headers"])
+            headers = self._with_own(message["headers"])
             if self.upload_pending:
                 headers.append((b"connection", b"close"))
             await self._send({"type": "http.response.start", "status": self.status, "headers": headers})
@@ -150,15 +149,14 @@ class Exchange:
     async def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """Send a whole response, whose length `headers` have."""
         if self._connection is not None and not self.upload_pending:
-            complete = self.with_own(headers)
+            complete = self._with_own(headers)
             if self._connection.respond(self.scope, status, complete, body):
                 self.has_answered(status, len(body))
                 return
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
 
-    def with_own(self, headers: Headers) -> Headers:
-        """`headers`, and those that every answer has."""
+    def _with_own(self, headers: Headers) -> Headers:
         return with_defaults([*headers, (b"x-request-id", self.request_id.encode())])
 
     async def _linger(self) -> None:
@@ -272,12 +270,12 @@ class FrontDoor:
 
 def _request_id(given: bytes) -> str:
     """The caller's id where it is harmless in headers and logs, else ""."""
-    return given.decode() if given and _GIVEN_ID.fullmatch(given) else ""
+    return given.decode() if _GIVEN_ID.fullmatch(given) else ""
 
 
 def _trace_id(traceparent: bytes) -> str:
     """The trace that the request belongs to, as W3C Trace Context has it, or ""."""
-    found = traceparent and _TRACE.fullmatch(traceparent)
+    found = _TRACE.fullmatch(traceparent)
     return found[1].decode() if found else ""
 
 
@@ -310,7 +308,7 @@ def _access_record(
     record = logging.LogRecord.__new__(logging.LogRecord)
     now = time.time()
     record.__dict__.update(_ACCESS_RECORD)
-    record.levelno, record.levelname = level, _LEVELS[level]
+    record.levelno, record.levelname = level, logging.getLevelName(level)
     record.created, record.msecs = now, int(now % 1 * 1000) + 0.0
     record.args, record.fields, record.request_id = words, fields, request_id
     return record

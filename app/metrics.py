@@ -86,7 +86,7 @@ class Served(Protocol):
 
 def stages_of(timings: Mapping[str, float]) -> Iterable[tuple[str, float]]:
     """The stages in `timings`, which a package can have a hand in: what is no stage or can be no time is left out."""
-    return ((stage, seconds) for stage, seconds in timings.items() if stage in STAGES and 0 <= seconds < _LONGEST)
+    return [(stage, seconds) for stage, seconds in timings.items() if stage in STAGES and 0 <= seconds < _LONGEST]
 
 
 class Histogram:
@@ -154,10 +154,8 @@ class Metrics:
         self._duration.observe(time.perf_counter() - served.started_at)
         self._received.observe(served.received)
         self._sent.observe(served.sent)
-        stages = self._stages
-        for stage, seconds in served.timings.items():
-            if 0 <= seconds < _LONGEST and stage in stages:
-                stages[stage].observe(seconds)
+        for stage, seconds in stages_of(served.timings):
+            self._stages[stage].observe(seconds)
         self._unfolded += 1
         if self._unfolded >= _MOST_UNFOLDED:
             self.fold()

@@ -22,7 +22,6 @@ from app.body import media_type
 from app.body_budget import BodyShare
 from app.exchange import Exchange, FrontDoor
 from app.interface.errors import InterfaceError
-from app.interface.outputs import judge
 from app.interface.request import RequestSummary, read_request
 from app.protocol import HttpProtocol, lines_of
 from app.routes.predict import MEDIA, PredictRoute, server_timing
@@ -195,9 +194,8 @@ class Passage:
         if len(prediction.skeleton) > _SHORT_SKELETON:
             return None
         predicted_at = time.perf_counter()
-        route = self._way.route
         try:
-            if judge(prediction.skeleton, route.classes_of(self._summary), strict=route.is_strict):
+            if self._way.route.doubts(prediction.skeleton, self._summary):
                 return None
         except InterfaceError:
             return None

@@ -94,7 +94,7 @@ def serving(
         case "reference":
             command = [sys.executable, str(FOLDER / "reference_server.py"), path, "--port", "0"]
         case "litserve":
-            command = [peers.python(), str(FOLDER / "litserve_server.py"), path, "--port", str(_free_port())]
+            command = [peers.python(), str(FOLDER / "litserve_server.py"), path, "--port", str(free_port())]
             command += ["--workers", str(workers)]
             # It tells a worker's end from its work by a message for each request, which it else does without.
             command += ["--restart-workers"] if package == "misbehave" else []
@@ -113,8 +113,8 @@ def serving(
         server.end()
 
 
-def _free_port() -> int:
-    """LitServe takes none to be any."""
+def free_port() -> int:
+    """For servers that take none to be any, as LitServe."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port

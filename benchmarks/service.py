@@ -23,6 +23,7 @@ from pathlib import Path
 import msgpack
 
 from benchmarks.processes import sampled
+from benchmarks.servers import free_port
 
 COMMAND = Path(sys.executable).with_name("mdai-model")
 MB = 1_000_000
@@ -53,7 +54,7 @@ class Server:
         mdai = folder / ".mdai"
         mdai.mkdir(exist_ok=True)
         (mdai / "mdai_deploy.py").write_text(code)
-        self.port = _free_port()
+        self.port = free_port()
         self.started_at = time.perf_counter()
         self.process = subprocess.Popen(
             [COMMAND, "serve", folder, "--environment", "current", "--host", "127.0.0.1", "--port", str(self.port)],
@@ -174,15 +175,6 @@ def _resident(pid: int) -> dict[str, int]:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     kept = (line.split() for line in lines if line.startswith(("RssAnon:", "RssShmem:")))
     return {name.rstrip(":"): int(kilobytes) * 1024 for name, kilobytes, _unit in kept}
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 PROMISES = {

@@ -151,17 +151,18 @@ def read_model_json(file: Path, shown: str) -> ExportFacts:
 
 def model_json(name: str, scope: str | None, label_classes: Sequence[Mapping[str, Any]]) -> str:
     """A model.json that says this, and nothing else; the classes are those of ExportFacts."""
-    labels = {one["label"]["id"]: _Label.model_validate(_as_exported(one["label"])) for one in label_classes}
+    labels = {one["label"]["id"]: _as_exported(one["label"]) for one in label_classes}
     classes = [{"labelId": one["label"]["id"], "classIndex": one["class_index"]} for one in label_classes]
     document = {
         "model": {"name": name, "scope": scope, "labelClasses": classes},
-        "labels": [label.model_dump(by_alias=True, exclude_none=True) for label in labels.values()],
+        "labels": list(labels.values()),
     }
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
 def _as_exported(label: Mapping[str, Any]) -> dict[str, Any]:
-    return {field.alias or name: label[name] for name, field in _Label.model_fields.items()}
+    fields = _Label.model_fields.items()
+    return {field.alias or name: label[name] for name, field in fields if label[name] is not None}
 
 
 def export_at(folder: Path) -> Export | None:

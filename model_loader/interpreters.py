@@ -65,7 +65,7 @@ class Interpreter:
     tag: str
     """Names everything a compiled extension depends on, such as ``cpython-37m-linux-x86_64-64``."""
     rests_on: tuple[Path, ...] = field(default=(), repr=False, compare=False)
-    """Files without which it would not run, or be another: itself, its library, its standard library."""
+    """Files beside its own without which it would not run, or be another: its library, its standard library."""
 
     @property
     def series(self) -> str:

@@ -36,14 +36,13 @@ class PoolLimits:
 class Asking:
     """One request on its way: in line while it has no `worker`, `queued` seconds of it when it has got one."""
 
-    __slots__ = ("_arrived_at", "is_counted", "queued", "recipient", "request", "worker")
+    __slots__ = ("_arrived_at", "queued", "recipient", "request", "worker")
 
     def __init__(self, request: PredictRequest, recipient: Recipient) -> None:
         self.request = request
         self.recipient = recipient
         self.worker: WorkerProcess | None = None
         self.queued: float | None = None
-        self.is_counted = True
         self._arrived_at = time.perf_counter()
 
     def taken_by(self, worker: WorkerProcess) -> None:
@@ -85,7 +84,7 @@ class Line:
         self._idle: deque[WorkerProcess] = deque()
         self._waiting: deque[Asking] = deque()
         self._pace = Pace()
-        self._in_flight = 0
+        self._open: set[Asking] = set()
         self._is_closed = False
         self.quiet = asyncio.Event()
         self.quiet.set()
@@ -106,7 +105,7 @@ class Line:
                 self.release(worker)
                 raise
             if is_taken:
-                self._begun()
+                self._begun(asking)
                 return asking
         if self._is_closed:
             raise self._not_ready()
@@ -115,7 +114,7 @@ class Line:
         else:
             self.check_room()
             self._waiting.append(asking)
-        self._begun()
+        self._begun(asking)
         return asking
 
     def leave(self, asking: Asking, *, is_over: bool = False) -> None:
@@ -123,7 +122,7 @@ class Line:
 
         The model is stopped where the limits say so, and where the request's own time `is_over`.
         """
-        if not asking.is_counted:  # its answer has come meanwhile, and its worker may have another request by now
+        if asking not in self._open:  # its answer has come meanwhile, and its worker may have another request by now
             return
         if asking.worker is not None:
             asking.worker.abandon(_OBEY_SECONDS if is_over or self._limits.kills_abandoned else None)
@@ -215,16 +214,13 @@ class Line:
         asking.taken_by(worker)
         return True
 
-    def _begun(self) -> None:
-        self._in_flight += 1
+    def _begun(self, asking: Asking) -> None:
+        self._open.add(asking)
         self.quiet.clear()
 
     def _ended(self, asking: Asking) -> None:
-        if not asking.is_counted:
-            return
-        asking.is_counted = False
-        self._in_flight -= 1
-        if not self._in_flight:
+        self._open.discard(asking)
+        if not self._open:
             self.quiet.set()
 
 

@@ -209,9 +209,8 @@ class WorkerPool:
         try:
             answer = await reply
         except asyncio.CancelledError:
-            if reply.cancelled():  # else the worker may have another request by now
-                self._line.leave(asking, is_over=is_over())
-            elif reply.exception() is None:
+            self._line.leave(asking, is_over=is_over())
+            if not reply.cancelled() and reply.exception() is None:
                 reply.result().body.close()
             raise
         return Prediction(answer, asking.queued or 0.0)

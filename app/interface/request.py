@@ -97,8 +97,7 @@ def ordinary_in_steps(body: memoryview, max_files: int) -> Steps[RequestSummary]
     sizes = yield from file_sizes(values.pop("files"), max_files)
     parts = _Parts()
     for key, content in values.items():
-        if len(content) > 1:
-            checked_whole(content, key, depth=1)
+        checked_whole(content, key, depth=1)
         parts.note(key, KINDS[content[0]], content)
     return parts.summary(file_count=len(sizes), content_bytes=sum(sizes))
 

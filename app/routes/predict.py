@@ -15,7 +15,7 @@ from app.body_budget import BodyBudget, BodyShare
 from app.exchange import Exchange
 from app.hangup import UntilHangUp
 from app.interface.labels import LabelClass, packaged_label_classes
-from app.interface.outputs import judge_in_slices
+from app.interface.outputs import judge, judge_in_slices
 from app.interface.request import RequestSummary, read_request_in_slices
 from app.loaded_files import LoadedFiles, TakenFiles
 from app.patience import Patience
@@ -55,7 +55,6 @@ class PredictRoute:
         self.predictor = predictor
         self._loaded = loaded
         self._settings = settings
-        self.is_strict = settings.strict
         self._upload_limits = UploadLimits.of(settings)
         self.budget = budget
         self._bodies = bodies
@@ -89,16 +88,19 @@ class PredictRoute:
         """Judge the answer, and send it where it may pass."""
         predicted_at = time.perf_counter()
         exchange.timings |= prediction.timings
-        # What the model saw: the worker gives a request that brings none those of the package.
-        classes = self.classes_of(summary)
-        doubts = await judge_in_slices(prediction.skeleton, classes, strict=self.is_strict)
+        classes = self._classes_of(summary)
+        doubts = await judge_in_slices(prediction.skeleton, classes, strict=self._settings.strict)
         _tell_doubts(exchange, doubts)
         exchange.timings["judge"] = time.perf_counter() - predicted_at
         headers = [(b"content-type", MEDIA[form]), (b"server-timing", server_timing(exchange.timings))]
         await self._respond(exchange, prediction, headers + _told(summary.warnings + doubts))
 
-    def classes_of(self, summary: RequestSummary) -> tuple[LabelClass, ...]:
-        """Those that the outputs are judged by."""
+    def doubts(self, skeleton: bytes, summary: RequestSummary) -> tuple[str, ...]:
+        """What there is to say of outputs that are judged at once. Raises InvalidOutput."""
+        return judge(skeleton, self._classes_of(summary), strict=self._settings.strict)
+
+    def _classes_of(self, summary: RequestSummary) -> tuple[LabelClass, ...]:
+        """What the model saw: the worker gives a request that brings none those of the package."""
         return summary.label_classes if summary.has_label_classes else self._packaged_classes()
 
     def _packaged_classes(self) -> tuple[LabelClass, ...]:

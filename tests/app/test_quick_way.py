@@ -386,6 +386,11 @@ def status_of(server: SimpleNamespace, sent: bytes) -> int:
         return answer_on(client)[0]
 
 
+def access_ids(log: pytest.LogCaptureFixture) -> list[str]:
+    """Of the requests that have their access lines."""
+    return [vars(record)["request_id"] for record in log.records if record.name == "app.access"]
+
+
 def test_each_is_counted_and_logged_once(serve: Serve, pool: Any, log_of_app: pytest.LogCaptureFixture) -> None:
     server = serve()
     with connected(server) as client:
@@ -393,14 +398,7 @@ def test_each_is_counted_and_logged_once(serve: Serve, pool: Any, log_of_app: py
         for _ in range(3):
             client.sendall(taught)
             _, headers, _ = whole_answer(client)
-            wait_until(
-                lambda headers=headers: (
-                    headers["x-request-id"]
-                    in str(  # type: ignore[misc]
-                        [vars(record) for record in log_of_app.records if record.name == "app.access"]
-                    )
-                )
-            )
+            wait_until(lambda own=headers["x-request-id"]: own in access_ids(log_of_app))  # type: ignore[misc]
         client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         metrics = answer_on(client)[1]
     assert 'mdai_model_requests_total{problem="",route="predict",status="200"} 4.0' in metrics

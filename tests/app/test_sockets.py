@@ -251,14 +251,8 @@ def test_a_client_that_leaves_its_answer_unread_and_asks_for_more_is_cut_off(
     serve: Serve, pool: Any, log_of_app: pytest.LogCaptureFixture, behind: str
 ) -> None:
     """The next answer would wait for it without end."""
-    pool.outputs = [{"type": "NONE", "study_uid": "1.2", "note": "x" * 500_000}]
-    server = serve(read_timeout="300ms", send_buffer=10_000)
-    with socket.socket() as client:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        client.settimeout(20)
-        client.connect((server.host, server.port))
-        asking = head("Content-Type: application/msgpack", f"Content-Length: {len(BODY)}") + BODY
-        client.sendall(asking)
+    asking = head("Content-Type: application/msgpack", f"Content-Length: {len(BODY)}") + BODY
+    with unread(serve, pool, "Connection: keep-alive") as (server, client):
         wait_until(lambda: "POST /predict 200" in log_of_app.text)
         client.sendall(asking if behind == "another" else b"\0" * 10)
         wait_until(lambda: not server.connections)
